@@ -1,0 +1,1 @@
+//! Load generator and bare peers; run by `scripts/bench`.
