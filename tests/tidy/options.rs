@@ -12,19 +12,20 @@ const PAGE: &str = "docs/options.md";
 const FOREIGN: [&str; 8] = [
     "release",
     "test",
-    "workspace",
-    "lib",
+    "bin",
+    "example",
+    "package",
     "cfg",
-    "check",
     "all-targets",
-    "all",
+    "url",
 ];
 
-/// Options of the verbs of the program, which the page of server options does not list.
+/// Options of the verbs of the program, which the table of server options does not list.
 const VERBS: [&str; 5] = ["binary", "json", "instance", "help", "version"];
 
 const GENERATE: &str = "generate it from the option table; src/config says how";
-const TEST_IT: &str = "write a test under src/config or tests/ that sets it by its name";
+const TEST_IT: &str = "write a test under src/config or tests/ that sets it by one of its names and \
+                       looks at what follows";
 const NO_SUCH: &str = "correct the name; options that do not exist yet are not documented";
 
 /// Missing page, options that no test names, and options in documents that do not exist.
@@ -32,35 +33,17 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
     let Some(page) = sources.iter().find(|source| source.path == PAGE) else {
         return vec![Finding::new(PAGE, 0, "is missing", GENERATE)];
     };
-    let documented: BTreeSet<&str> = page
+    let rows: Vec<(usize, &str)> = page
         .lines()
         .filter(|(_, line)| line.starts_with("| `--"))
-        .filter_map(|(_, line)| named(line).next())
         .collect();
-    let mut findings = Vec::new();
-    if documented.is_empty() {
-        findings.push(Finding::new(PAGE, 0, "documents no option", GENERATE));
+    if rows.is_empty() {
+        return vec![Finding::new(PAGE, 0, "documents no option", GENERATE)];
     }
-    let tested: BTreeSet<&str> = sources
-        .iter()
-        .filter(|source| {
-            source.path.starts_with("tests/") || source.path.starts_with("src/config/")
-        })
-        .filter(|source| !source.path.starts_with("tests/tidy/"))
-        .flat_map(|source| named(&source.text))
-        .collect();
-    for option in documented.difference(&tested) {
-        findings.push(Finding::new(
-            PAGE,
-            0,
-            format!("no test sets --{option}"),
-            TEST_IT,
-        ));
-    }
-    for source in sources
-        .iter()
-        .filter(|source| source.has_extension("md") && source.path != PAGE)
-    {
+    let mut findings = untested(&rows, sources);
+    let documented: BTreeSet<&str> = rows.iter().flat_map(|(_, row)| named(row)).collect();
+    let is_page = |source: &&Source| source.has_extension("md") && source.path != PAGE;
+    for source in sources.iter().filter(is_page) {
         for (line, text) in source.lines() {
             let known = |name: &&str| {
                 documented.contains(name) || FOREIGN.contains(name) || VERBS.contains(name)
@@ -74,6 +57,39 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
+/// The rows none of whose names stands in a test.
+fn untested(rows: &[(usize, &str)], sources: &[Source]) -> Vec<Finding> {
+    let is_test = |source: &&Source| {
+        let path = source.path.as_str();
+        (path.starts_with("tests/") && !path.starts_with("tests/tidy/"))
+            || (path.starts_with("src/config/") && path.contains("tests"))
+    };
+    let tests: Vec<&Source> = sources.iter().filter(is_test).collect();
+    let in_tests: BTreeSet<&str> = tests
+        .iter()
+        .flat_map(|source| named(&source.text))
+        .collect();
+    let is_tested = |row: &str| {
+        let names = row.split('|').nth(1).unwrap_or_default();
+        let mut letters = names
+            .split('`')
+            .filter(|name| name.len() == 2 && name.starts_with('-'));
+        named(names).any(|name| in_tests.contains(name))
+            || letters.any(|letter| {
+                tests
+                    .iter()
+                    .any(|t| t.text.contains(&format!("\"{letter}\"")))
+            })
+    };
+    let untested = rows.iter().filter(|(_, row)| !is_tested(row));
+    untested
+        .map(|(line, row)| {
+            let name = named(row).next().unwrap_or_default();
+            Finding::new(PAGE, *line, format!("no test sets --{name}"), TEST_IT)
+        })
+        .collect()
+}
+
 /// The names behind `--` in a text.
 fn named(text: &str) -> impl Iterator<Item = &str> {
     let is_inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -82,7 +98,9 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
         let rest = &text[at + 2..];
         let bytes = rest.find(|c| !is_inside(c)).unwrap_or(rest.len());
         let name = &rest[..bytes];
-        (starts && name.starts_with(|c: char| c.is_ascii_lowercase())).then_some(name)
+        // An arrow of a picture, `--fork-->`, is none.
+        let is_name = name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.ends_with('-');
+        (starts && is_name).then_some(name)
     })
 }
 
@@ -94,22 +112,31 @@ mod tests {
     fn page() -> Source {
         Source::sample(
             PAGE,
-            "# Options\n\n| `--processes N`, `-p` | `1` | workers |\n| `x` | `--y` |\n",
+            "# Options\n\n| `--processes N`, `-p` | `1` | workers |\n",
         )
     }
 
+    fn tests_with(text: &str) -> Source {
+        Source::sample("tests/it/start.rs", text)
+    }
+
     #[test]
-    fn missing_and_untested_options_are_found() {
+    fn a_missing_page_and_untested_options_are_found() {
         expect_one(&check(&[]), 0);
-        expect_one(&check(&[page()]), 0);
-        let test = Source::sample("tests/it/start.rs", "args([\"--processes\", \"2\"])");
-        expect_none(&check(&[page(), test]));
+        expect_one(&check(&[page()]), 3);
+        expect_one(&check(&[page(), tests_with("--processes-max")]), 3);
+        expect_none(&check(&[
+            page(),
+            tests_with("args([\"--processes\", \"2\"])"),
+        ]));
+        expect_none(&check(&[page(), tests_with("args([\"-p\", \"2\"])")]));
     }
 
     #[test]
     fn options_that_do_not_exist_are_found() {
-        let test = Source::sample("tests/it/start.rs", "--processes");
         let readme = Source::sample("README.md", "# R\n\n    master --processes 2 --emperor x\n");
-        expect_one(&check(&[page(), test, readme]), 3);
+        expect_one(&check(&[page(), tests_with("--processes"), readme]), 3);
+        let picture = Source::sample("README.md", "# R\n\n    master --fork--> worker\n");
+        expect_none(&check(&[page(), tests_with("--processes"), picture]));
     }
 }

@@ -54,7 +54,7 @@ const RESERVED_STARTS: [&str; 8] = [
 ];
 
 /// Single labels that samples of URLs use.
-const LABELS: [&str; 6] = ["a", "b", "host", "server", "client", "example"];
+const LABELS: [&str; 7] = ["a", "b", "host", "server", "client", "example", "null"];
 
 const LOCK_SOURCE: &str = concat!("registry+https:", "//github.com/rust-lang/crates.io-index");
 
@@ -109,7 +109,7 @@ fn hosts(line: &str) -> impl Iterator<Item = &str> {
         let bytes = if host.starts_with('[') {
             host.find(']').map(|at| at + 1)
         } else {
-            host.find(':')
+            host.find([':', '['])
         };
         let host = &host[..bytes.unwrap_or(host.len())];
         host.starts_with(|c: char| c.is_alphanumeric() || c == '[')
@@ -157,7 +157,8 @@ mod tests {
     fn samples_and_standards_pass() {
         let text = "http://localhost:3032/ ws://127.0.0.1:{port} http://[::1]:80 unix:///run/x \
                     https://chat.example https://www.rfc-editor.org/rfc/rfc6455 http://{host}/ \
-                    http://a.example.com. http://HOST:1/";
+                    http://a.example.com. http://HOST:1/ \
+                    https://a.example[:port]";
         expect_none(&checked("docs/a.md", text));
         expect_none(&checked(
             "Cargo.lock",

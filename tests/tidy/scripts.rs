@@ -27,7 +27,9 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
         }
         let is_code = |line: &&str| !line.starts_with('#') && !line.trim().is_empty();
         let is_strict = source.text.lines().find(is_code) == Some(STRICT);
-        let is_bash = source.text.starts_with("#!/usr/bin/env bash\n# ");
+        let is_bash = ["#!/usr/bin/env bash\n# ", "#!/bin/bash\n# "]
+            .iter()
+            .any(|start| source.text.starts_with(start));
         if !is_strict || !is_bash {
             let problem = "not in the form that every script here has";
             findings.push(Finding::new(&source.path, 1, problem, START));
