@@ -48,7 +48,7 @@ class Server:
         self.reader.start()
         if not self.listening.wait(START_DEADLINE_S) or self.port is None:
             self.process.kill()
-            raise Fault(f"the server did not name its port in {START_DEADLINE_S} s; see {log}")
+            raise Fault(f"the server named no port (it had {START_DEADLINE_S} s); see {log}")
 
     def _read_log(self):
         with open(self.log, "wb") as copy:
