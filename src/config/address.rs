@@ -11,7 +11,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 /// Longest path of a unix socket: `sun_path` is 108 bytes with its closing NUL.
-pub const UNIX_PATH_BYTES_MAX: usize = 107;
+pub(super) const UNIX_PATH_BYTES_MAX: usize = 107;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,7 +19,7 @@ pub enum Address {
     /// An IP address and port. `[::]` means every IPv6 *and* IPv4 address of the machine (one dual-stack socket);
     /// port 0 lets the kernel choose.
     Tcp(SocketAddr),
-    /// The path of a unix stream socket, at most [`UNIX_PATH_BYTES_MAX`] bytes.
+    /// The path of a unix stream socket, at most 107 bytes.
     Unix(PathBuf),
 }
 
