@@ -5,4 +5,6 @@
 
 pub mod descriptors;
 pub mod epoll;
+pub mod limits;
+pub mod process;
 pub mod socket;
