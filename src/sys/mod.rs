@@ -1,1 +1,4 @@
 //! sys
+
+pub mod futex;
+pub mod memory;
