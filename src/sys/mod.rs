@@ -5,6 +5,8 @@
 
 pub mod descriptors;
 pub mod epoll;
+pub mod futex;
 pub mod limits;
+pub mod memory;
 pub mod process;
 pub mod socket;
