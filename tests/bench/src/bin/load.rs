@@ -56,23 +56,7 @@ fn main() -> Result<(), Failure> {
             )?
         }
         Some("fan") => {
-            let plan = fan::Plan {
-                subscribers: connections,
-                window: options.value("window", 1)?,
-                payload_bytes,
-                pace: match options.text("pace") {
-                    None | Some("first") => fan::Pace::First,
-                    Some("all") => fan::Pace::All,
-                    Some(other) => {
-                        return Err(format!("--pace is first or all, not {other:?}").into());
-                    }
-                },
-                publisher: options.text("post").map_or(fan::Publisher::Frames, |path| {
-                    fan::Publisher::Post(path.to_owned())
-                }),
-                warm,
-                measured,
-            };
+            let plan = fan_plan(&options, connections, payload_bytes, (warm, measured))?;
             fan::run(&target, &plan)?
         }
         Some("idle") => idle::run(&target, connections)?,
@@ -82,4 +66,29 @@ fn main() -> Result<(), Failure> {
     };
     println!("{report}");
     Ok(())
+}
+
+fn fan_plan(
+    options: &Options,
+    subscribers: usize,
+    payload_bytes: usize,
+    times: (Duration, Duration),
+) -> Result<fan::Plan, Failure> {
+    Ok(fan::Plan {
+        subscribers,
+        window: options.value("window", 1)?,
+        payload_bytes,
+        pace: match options.text("pace") {
+            None | Some("first") => fan::Pace::First,
+            Some("all") => fan::Pace::All,
+            Some(other) => {
+                return Err(format!("--pace is first or all, not {other:?}").into());
+            }
+        },
+        publisher: options.text("post").map_or(fan::Publisher::Frames, |path| {
+            fan::Publisher::Post(path.to_owned())
+        }),
+        warm: times.0,
+        measured: times.1,
+    })
 }
