@@ -111,7 +111,7 @@ impl Peers {
             .replace("MODULE", &module.display().to_string())
             .replace("FOLDER", &folder.display().to_string())
             .replace("ADDRESS", &address.to_string());
-        let file = folder.join("nchan.conf");
+        let file = folder.join(format!("nchan-{port}.conf"));
         fs::write(&file, text)?;
         let words = [
             program.as_path(),

@@ -47,7 +47,7 @@ impl Row {
 /// What is written above the columns.
 pub fn head() -> String {
     format!(
-        "{:<46} {:<22} {:>9} {:>6}  {:<13} {:>10} {:>9} {:>9}\n{}\n",
+        "{:<51} {:<20} {:>9} {:>6}  {:<13} {:>10} {:>9} {:>9}\n{}\n",
         "case",
         "server",
         "median",
@@ -56,7 +56,7 @@ pub fn head() -> String {
         "thousand/s",
         "p50 ms",
         "p99 ms",
-        "-".repeat(132)
+        "-".repeat(135)
     )
 }
 
@@ -66,7 +66,7 @@ pub fn section(title: &str, figure: &str, scale: f64, rows: &[Row]) -> String {
     let mut text = String::new();
     for (at, row) in rows.iter().enumerate() {
         let title = if at == 0 { title } else { "" };
-        let _ = write!(text, "{title:<46} {:<22} ", row.name);
+        let _ = write!(text, "{title:<51} {:<20} ", row.name);
         let Some(value) = row.median(figure) else {
             let _ = writeln!(
                 text,

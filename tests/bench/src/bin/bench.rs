@@ -47,8 +47,14 @@ fn main() -> Result<(), Failure> {
         return Ok(fs::remove_dir_all(folder)?);
     }
     println!(
-        "{} rounds of {:?}; server on core {:?}, generator on core {:?}; ratios are to the first server of each case\n",
+        "{} rounds of {:?}; server on core {:?}, generator on core {:?}; ratios are to the first server of each case",
         effort.rounds, effort.measured, machine.server_cores, machine.load_cores
+    );
+    // Other work on the machine spreads the figures; whoever reads them should know.
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!(
+        "load average before the first round: {}\n",
+        load.split(' ').next().unwrap_or("unknown")
     );
     print!("{}", head());
     for case in cases {
