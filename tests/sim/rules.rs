@@ -25,6 +25,7 @@ pub(super) struct Rules {
     now_ms: u64,
     slept_ms: u64,
     stops: u32,
+    listening: bool,
     /// When the server must be gone.
     end_by_ms: Option<u64>,
     abandoned: usize,
@@ -43,6 +44,7 @@ impl Rules {
             now_ms: 0,
             slept_ms: 0,
             stops: 0,
+            listening: true,
             end_by_ms: None,
             abandoned: 0,
             exit_code: None,
@@ -135,8 +137,10 @@ impl Rules {
                 self.reloading = Some(*generation);
                 self.replacements = 0;
             }
+            Action::CloseListeners => self.listening = false,
             Action::Tell(notice) => self.notice(notice),
             Action::Exit { code } => {
+                assert!(self.stops == 0 || !self.listening, "it stops and still listens");
                 assert!(self.alive.is_empty(), "the master leaves children behind");
                 assert!(*code == 3 || self.stops > 0, "it ends unasked");
                 self.exit_code = Some(*code);
@@ -145,6 +149,7 @@ impl Rules {
     }
 
     fn fork(&mut self, slot: u16, generation: u32) {
+        assert!(self.listening, "a worker without a listener");
         assert_eq!(self.stops, 0, "a fork after a stop");
         assert!(!self.alive.contains_key(&slot), "slot {slot} is taken");
         assert!(

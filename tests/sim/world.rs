@@ -336,7 +336,7 @@ impl World {
                 });
             }
             Action::Tell(notice) => self.tally.count(notice),
-            Action::Exit { .. } => {}
+            Action::CloseListeners | Action::Exit { .. } => {}
         }
         None
     }

@@ -291,6 +291,7 @@ impl Supervisor {
             Phase::Starting | Phase::Running | Phase::Reloading(_) => {
                 let timeout_ms = self.policy.drain_timeout_ms;
                 actions.push(Action::Tell(Notice::Draining { timeout_ms }));
+                actions.push(Action::CloseListeners);
                 self.phase = Phase::Draining;
                 self.want_nobody();
                 for slot in self.numbers() {
@@ -312,6 +313,7 @@ impl Supervisor {
     /// Everybody leaves at once, and then the master ends with this code.
     fn stop_all(&mut self, code: u8, actions: &mut Vec<Action>) {
         actions.push(Action::Tell(Notice::StoppingNow));
+        actions.push(Action::CloseListeners);
         self.phase = Phase::Stopping { code };
         self.want_nobody();
         for slot in self.numbers() {
