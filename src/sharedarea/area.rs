@@ -129,7 +129,7 @@ impl SharedArea {
         }
     }
 
-    fn objects(&self) -> &Objects {
+    pub(super) fn objects(&self) -> &Objects {
         &self.inner.objects
     }
 

@@ -24,7 +24,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn token(self) -> u32 {
+    /// The lock word that says this identity is inside.
+    #[must_use]
+    pub fn token(self) -> u32 {
         ((self.generation & GENERATION_MASK) << SLOT_BITS) | (u32::from(self.slot) + 1)
     }
 

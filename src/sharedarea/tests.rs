@@ -1,1 +1,0 @@
-//! Unit tests of the area, in one process.
