@@ -193,7 +193,9 @@ impl Draft<'_> {
 
 /// One log entry for 128 spool bytes, up to the most that a log can have.
 fn entries_for(spool_bytes: u64) -> u32 {
-    u32::try_from(spool_bytes / 128).unwrap_or(u32::MAX).min(1 << 26)
+    u32::try_from(spool_bytes / 128)
+        .unwrap_or(u32::MAX)
+        .min(1 << 26)
 }
 
 /// Room for two of the largest messages, at least 1 MiB.

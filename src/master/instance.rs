@@ -25,7 +25,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 #[derive(Debug, Error)]
 pub enum InstanceError {
     /// A server of this name runs.
-    #[error("instance {name} is already running (pid {pid}); --instance NAME gives this one another name")]
+    #[error(
+        "instance {name} is already running (pid {pid}); --instance NAME gives this one another name"
+    )]
     Live {
         /// The name.
         name: String,
@@ -87,7 +89,11 @@ impl Instance {
         }
         let system = |doing| {
             let path = socket.clone();
-            move |source| InstanceError::System { doing, path, source }
+            move |source| InstanceError::System {
+                doing,
+                path,
+                source,
+            }
         };
         match fs::remove_file(&socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -96,8 +102,14 @@ impl Instance {
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(&socket).map_err(system("listen on"))?;
-        listener.set_nonblocking(true).map_err(system("listen on"))?;
-        let instance = Self { name: name.to_owned(), folder, _lock: lock };
+        listener
+            .set_nonblocking(true)
+            .map_err(system("listen on"))?;
+        let instance = Self {
+            name: name.to_owned(),
+            folder,
+            _lock: lock,
+        };
         Ok((instance, listener))
     }
 
@@ -138,9 +150,15 @@ pub fn live(run_dir: &Path) -> io::Result<Vec<(String, UnixStream)>> {
 fn make_private(path: &Path) -> Result<(), InstanceError> {
     let system = |doing| {
         let path = path.to_path_buf();
-        move |source| InstanceError::System { doing, path, source }
+        move |source| InstanceError::System {
+            doing,
+            path,
+            source,
+        }
     };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent {
         fs::create_dir_all(parent).map_err(system("make the directory above"))?;
     }
@@ -154,7 +172,11 @@ fn make_private(path: &Path) -> Result<(), InstanceError> {
     let metadata = fs::symlink_metadata(path).map_err(system("look at"))?;
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o777);
     if !metadata.is_dir() || owner != geteuid().as_raw() || mode & 0o077 != 0 {
-        return Err(InstanceError::NotPrivate { path: path.to_path_buf(), owner, mode });
+        return Err(InstanceError::NotPrivate {
+            path: path.to_path_buf(),
+            owner,
+            mode,
+        });
     }
     Ok(())
 }
@@ -163,7 +185,11 @@ fn make_private(path: &Path) -> Result<(), InstanceError> {
 fn lock(path: &Path, name: &str) -> Result<File, InstanceError> {
     let system = |doing| {
         let path = path.to_path_buf();
-        move |source| InstanceError::System { doing, path, source }
+        move |source| InstanceError::System {
+            doing,
+            path,
+            source,
+        }
     };
     let mut file = OpenOptions::new()
         .read(true)
@@ -186,7 +212,10 @@ fn lock(path: &Path, name: &str) -> Result<File, InstanceError> {
             // Who has it; 0 if it has just gone, which is as good as an unknown process.
             let asked = fcntl(&file, FcntlArg::F_GETLK(&mut region));
             let pid = if asked.is_ok() { region.l_pid } else { 0 };
-            return Err(InstanceError::Live { name: name.to_owned(), pid });
+            return Err(InstanceError::Live {
+                name: name.to_owned(),
+                pid,
+            });
         }
         Err(error) => return Err(system("lock")(error.into())),
     }
@@ -215,10 +244,17 @@ mod tests {
         }
         let pid = fs::read_to_string(run_dir.join("3032/master.pid")).unwrap();
         assert_eq!(pid.trim(), std::process::id().to_string());
-        let names: Vec<String> = live(&run_dir).unwrap().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = live(&run_dir)
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         assert_eq!(names, ["3032"]);
         drop(listener);
-        assert!(live(&run_dir).unwrap().is_empty(), "a stale socket is no instance");
+        assert!(
+            live(&run_dir).unwrap().is_empty(),
+            "a stale socket is no instance"
+        );
         instance.clear();
         assert!(!run_dir.join("3032").exists());
     }
@@ -236,7 +272,10 @@ mod tests {
         let run_dir = tempfile::tempdir().unwrap();
         fs::set_permissions(run_dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let error = Instance::take(run_dir.path(), "a").unwrap_err();
-        assert!(matches!(error, InstanceError::NotPrivate { mode: 0o755, .. }), "{error}");
+        assert!(
+            matches!(error, InstanceError::NotPrivate { mode: 0o755, .. }),
+            "{error}"
+        );
     }
 
     #[test]
