@@ -14,6 +14,7 @@ pub mod engine;
 pub mod event_loop;
 pub mod master;
 pub mod net;
+pub mod program;
 pub mod protocol;
 pub mod sharedarea;
 pub mod sys;

@@ -350,7 +350,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         group: Group::SharedArea,
         help: "size of the spool that holds published frames until every client has them; a power of two",
         set: |draft, text| {
-            draft.config.spool_bytes = u64::from(power_of_two(text, 64..=67_108_864)?) * 1024;
+            draft.config.spool_bytes = u64::from(power_of_two(text, 64..=16_777_216)?) * 1024;
             Ok(())
         },
     },
@@ -382,7 +382,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "16384",
         group: Group::SharedArea,
         help: "places in the shared channel table; a power of two (more channels still work, slower)",
-        set: |draft, text| Ok(draft.config.channels_max = power_of_two(text, 64..=1 << 22)?),
+        set: |draft, text| Ok(draft.config.channels_max = power_of_two(text, 64..=1 << 20)?),
     },
     OptionSpec {
         name: "instance",

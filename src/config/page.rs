@@ -39,7 +39,7 @@ The server is found by `--instance NAME`, by `--socket ADDRESS` (or just `:PORT`
 | 2 | an address cannot be bound |
 | 3 | workers cannot boot |
 | 4 | a fault of the system or of ours |
-| 5 | a verb found no running server, or was refused |
+| 5 | a verb found no running server, lost it, or was refused |
 ";
 
 /// The whole page.

@@ -191,9 +191,11 @@ impl Draft<'_> {
     }
 }
 
-/// One log entry for 128 spool bytes.
+/// One log entry for 128 spool bytes, up to the most that a log can have.
 fn entries_for(spool_bytes: u64) -> u32 {
-    u32::try_from(spool_bytes / 128).unwrap_or(1 << 31)
+    u32::try_from(spool_bytes / 128)
+        .unwrap_or(u32::MAX)
+        .min(1 << 26)
 }
 
 /// Room for two of the largest messages, at least 1 MiB.
@@ -229,10 +231,7 @@ impl Config {
             pong_tolerance_ms: 3_000,
             message_bytes_max,
             fragments_max: 131_072,
-            deflate: DeflatePolicy {
-                enabled: true,
-                ..DeflatePolicy::default()
-            },
+            deflate: DeflatePolicy::default(),
             outbox_bytes_max: outbox_for(message_bytes_max),
             clients_max: 0,
             spool_bytes,

@@ -152,6 +152,9 @@ pub enum Action {
         /// Its number.
         generation: u32,
     },
+    /// Let go of the listening sockets: who connects from now on is refused at once instead of
+    /// waiting for nobody.
+    CloseListeners,
     /// Tell people.
     Tell(Notice),
     /// Nobody is left: end with this code. The last action there is.
