@@ -1,1 +1,2 @@
-//! master
+//! master stand-in
+pub mod supervisor;
