@@ -31,7 +31,10 @@ async function received(socket) {
 async function echoes(socket, message) {
   const answer = received(socket);
   socket.send(message);
-  assert.deepStrictEqual(await answer, message);
+  const got = await answer;
+  // Not deepStrictEqual: it would print both, and they are large.
+  assert.ok(typeof got === typeof message && Buffer.from(got).equals(Buffer.from(message)),
+    `sent ${typeof message} of ${message.length}, got ${typeof got} of ${got.length}`);
 }
 
 const steps = {
@@ -50,7 +53,7 @@ const steps = {
     const sent = Array.from({ length: 1000 }, (_, number) => `message ${number} `.repeat(20));
     for (const message of sent) socket.send(message);
     await all;
-    assert.deepStrictEqual(got, sent);
+    assert.ok(got.every((text, at) => text === sent[at]), "out of order or changed");
     await closed(socket, 1000, "");
   },
 
@@ -59,7 +62,7 @@ const steps = {
     for (const parts of [["one ", "two ", "", "three"], Array(1000).fill("piece ")]) {
       const answer = received(socket);
       parts.forEach((part, at) => socket.send(part, { fin: at === parts.length - 1 }));
-      assert.strictEqual(await answer, parts.join(""));
+      assert.ok(await answer === parts.join(""), "fragments came back changed");
     }
     const answer = received(socket);
     const pong = once(socket, "pong");

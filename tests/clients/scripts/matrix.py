@@ -1,12 +1,12 @@
 """Python's websockets against an echo server: python matrix.py ws://HOST:PORT/PATH. Ends with 0 if all went well."""
 
+import os
 import sys
 import threading
-import os
 
-from websockets.sync.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
+from websockets.sync.client import connect
 
 DEADLINE_SECONDS = 120
 LARGE_BYTES = 16 * 1024 * 1024
@@ -78,9 +78,9 @@ def large(compression):
 
 def close_codes(compression):
     for code, reason in [(1000, ""), (1000, "done"), (4001, "my own"), (3000, "r" * 123)]:
-        client = open_client(compression)
-        client.close(code, reason)
-        got = client.protocol.close_rcvd
+        with open_client(compression) as client:
+            client.close(code, reason)
+            got = client.protocol.close_rcvd
         assert got is not None and got.code == code, f"closed with {code}, answered with {got}"
 
 
