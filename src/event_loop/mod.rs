@@ -134,6 +134,15 @@ impl EventLoop {
         u64::try_from(now().duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// The wall clock in microseconds since 1970, for time stamps that leave the process.
+    #[expect(clippy::disallowed_methods, reason = "the loop owns the clocks")]
+    pub fn wall_us(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| {
+            u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+        })
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         self.poll.registry().as_fd()
     }
