@@ -88,7 +88,10 @@ pub fn reap() -> io::Result<Option<(Pid, Exit)>> {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             // An exit code has eight bits by the time it is reported.
             Ok(WaitStatus::Exited(pid, code)) => {
-                return Ok(Some((pid, Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)))));
+                return Ok(Some((
+                    pid,
+                    Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
+                )));
             }
             Ok(WaitStatus::Signaled(pid, signal, _)) => {
                 return Ok(Some((pid, Exit::Signal(signal as i32))));
@@ -126,7 +129,11 @@ impl SignalsHeld {
     /// Those of `sigprocmask(2)`, which has none for these arguments.
     pub fn hold() -> io::Result<Self> {
         let mut before = SigSet::empty();
-        signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+        signal::sigprocmask(
+            SigmaskHow::SIG_SETMASK,
+            Some(&SigSet::all()),
+            Some(&mut before),
+        )?;
         Ok(Self { before })
     }
 }
@@ -147,7 +154,11 @@ mod tests {
     fn two_threads_are_no_proof() {
         // The test harness itself has a thread for each test beside the main one.
         let error = SingleThreaded::prove().unwrap_err();
-        assert!(error.to_string().contains("threads, and forking needs exactly one"));
+        assert!(
+            error
+                .to_string()
+                .contains("threads, and forking needs exactly one")
+        );
     }
 
     #[test]

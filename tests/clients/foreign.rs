@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 use crate::server::succeeded;
 
 /// A Python that has `websockets`.
-pub const PYTHON: &str = "BELLWETHER_TEST_PYTHON";
+pub(super) const PYTHON: &str = "BELLWETHER_TEST_PYTHON";
 /// A folder `node_modules` that has `ws` and `playwright-core`.
-pub const NODE_MODULES: &str = "BELLWETHER_TEST_NODE_MODULES";
+pub(super) const NODE_MODULES: &str = "BELLWETHER_TEST_NODE_MODULES";
 /// The program Chromium.
-pub const CHROMIUM: &str = "BELLWETHER_TEST_CHROMIUM";
+pub(super) const CHROMIUM: &str = "BELLWETHER_TEST_CHROMIUM";
 
 /// What a variable names; without it the test is skipped, except in CI.
-pub fn named_by(variable: &str) -> Option<String> {
+pub(super) fn named_by(variable: &str) -> Option<String> {
     let value = std::env::var(variable)
         .ok()
         .filter(|value| !value.is_empty());
@@ -26,7 +26,7 @@ pub fn named_by(variable: &str) -> Option<String> {
 }
 
 /// A file of `tests/clients/scripts`.
-pub fn script(name: &str) -> PathBuf {
+pub(super) fn script(name: &str) -> PathBuf {
     [
         env!("CARGO_MANIFEST_DIR"),
         "tests",
@@ -39,7 +39,7 @@ pub fn script(name: &str) -> PathBuf {
 }
 
 /// Runs a script to its end; it keeps its own deadline, and its exit status tells how it went.
-pub fn run(command: &mut Command) {
+pub(super) fn run(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output();
     succeeded(&output.unwrap_or_else(|error| panic!("{command:?}: {error}")));
 }

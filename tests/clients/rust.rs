@@ -89,7 +89,7 @@ fn sixteen_mebibytes_come_back_with_the_limit_raised() {
         &mut client,
         Message::binary(
             (0..16 * MIB)
-                .map(|at| (at % 251) as u8)
+                .map(|at| u8::try_from(at % 251).unwrap())
                 .collect::<Vec<u8>>(),
         ),
     );

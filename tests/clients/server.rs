@@ -16,7 +16,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const INSTANCE: &str = "clients-test";
 
 /// A server and its clients' way to it.
-pub struct Server {
+pub(super) struct Server {
     child: Child,
     folder: TempDir,
     address: SocketAddr,
@@ -24,7 +24,7 @@ pub struct Server {
 
 impl Server {
     /// Starts it on a free port with these further options and waits until all workers are ready.
-    pub fn start(options: &[&str]) -> Self {
+    pub(super) fn start(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a log file");
         let child = program(&folder)
@@ -50,29 +50,29 @@ impl Server {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The address of a websocket on it.
-    pub fn websocket(&self, path: &str) -> String {
+    pub(super) fn websocket(&self, path: &str) -> String {
         format!("ws://{}{path}", self.address)
     }
 
     /// What it has said so far.
-    pub fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// A verb of the same program, aimed at this instance.
-    pub fn verb(&self, words: &[&str]) -> Command {
+    pub(super) fn verb(&self, words: &[&str]) -> Command {
         let mut command = program(&self.folder);
         command.args(words).args(["--instance", INSTANCE]);
         command
     }
 
     /// Publishes from the command line, as a user would.
-    pub fn publish(&self, channel: &str, text: &str) {
+    pub(super) fn publish(&self, channel: &str, text: &str) {
         let output = self
             .verb(&["publish", channel, text])
             .stdin(Stdio::null())
@@ -81,13 +81,13 @@ impl Server {
     }
 
     /// Asks it to end.
-    pub fn ask_to_end(&self) {
+    pub(super) fn ask_to_end(&self) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(pid), Signal::SIGTERM).expect("our own child can be signalled");
     }
 
     /// Waits for the end that was asked for.
-    pub fn ended(&mut self) -> ExitStatus {
+    pub(super) fn ended(&mut self) -> ExitStatus {
         wait_for("the server to end", STOP_TIMEOUT, || {
             self.child.try_wait().expect("our own child")
         })
@@ -114,7 +114,7 @@ impl Drop for Server {
 }
 
 /// Fails with everything that a command said unless it went well.
-pub fn succeeded(output: &Output) {
+pub(super) fn succeeded(output: &Output) {
     let said = [&output.stdout, &output.stderr]
         .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         .concat();
@@ -122,7 +122,7 @@ pub fn succeeded(output: &Output) {
 }
 
 /// Looks until there is something.
-pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(super) fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + timeout;
     loop {
         if let Some(found) = look() {

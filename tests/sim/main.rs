@@ -14,7 +14,9 @@ const STEPS: u32 = 300;
 
 #[expect(clippy::disallowed_methods, reason = "the test's own switches")]
 fn number_from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().expect("a number"))
 }
 
 #[test]

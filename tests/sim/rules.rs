@@ -59,7 +59,10 @@ impl Rules {
 
     /// Everybody who should be at work is, and nothing is going on.
     pub(super) fn is_settled(&self, supervisor: &Supervisor) -> bool {
-        let serving = self.alive.values().filter(|seen| seen.ready && seen.told_until_ms.is_none());
+        let serving = self
+            .alive
+            .values()
+            .filter(|seen| seen.ready && seen.told_until_ms.is_none());
         let wanted = usize::from(self.policy.processes);
         supervisor.phase_name() == "running"
             && serving.count() + self.abandoned == wanted
@@ -97,12 +100,18 @@ impl Rules {
             told_until_ms: None,
             forked_ms: self.now_ms,
         };
-        assert!(self.alive.insert(slot, seen).is_none(), "two processes in slot {slot}");
+        assert!(
+            self.alive.insert(slot, seen).is_none(),
+            "two processes in slot {slot}"
+        );
     }
 
     pub(super) fn fork_failed(&mut self, slot: u16) {
         assert_eq!(self.forking.take().map(|(asked, _)| asked), Some(slot));
-        self.crashes_ms.entry(slot).or_default().push_back(self.now_ms);
+        self.crashes_ms
+            .entry(slot)
+            .or_default()
+            .push_back(self.now_ms);
     }
 
     pub(super) fn ready(&mut self, slot: u16) {
@@ -116,7 +125,10 @@ impl Rules {
     pub(super) fn exited(&mut self, slot: u16) {
         let seen = self.alive.remove(&slot).expect("a living process");
         if seen.told_until_ms.is_none() {
-            self.crashes_ms.entry(slot).or_default().push_back(self.now_ms);
+            self.crashes_ms
+                .entry(slot)
+                .or_default()
+                .push_back(self.now_ms);
         }
     }
 
@@ -160,8 +172,14 @@ impl Rules {
             // A new configuration is a new beginning.
             crashes.clear();
         }
-        assert!(crashes.len() < self.policy.crashes_max, "a storm goes on in slot {slot}");
-        assert!(self.forking.replace((slot, generation)).is_none(), "two forks at once");
+        assert!(
+            crashes.len() < self.policy.crashes_max,
+            "a storm goes on in slot {slot}"
+        );
+        assert!(
+            self.forking.replace((slot, generation)).is_none(),
+            "two forks at once"
+        );
     }
 
     fn drain(&mut self, slot: u16, code: u16) {
@@ -171,7 +189,10 @@ impl Rules {
             1012 => {
                 let generation = self.alive[&slot].generation;
                 assert!(self.reloading.is_some_and(|new| generation < new));
-                assert!(self.replacements > 0, "slot {slot} is emptied before its replacement serves");
+                assert!(
+                    self.replacements > 0,
+                    "slot {slot} is emptied before its replacement serves"
+                );
                 self.replacements -= 1;
             }
             other => panic!("close code {other}"),
@@ -205,15 +226,24 @@ impl Rules {
             return;
         }
         // Killed for not booting: its exit is a crash.
-        self.crashes_ms.entry(slot).or_default().push_back(self.now_ms);
+        self.crashes_ms
+            .entry(slot)
+            .or_default()
+            .push_back(self.now_ms);
     }
 
     fn notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Storm { .. } => self.abandoned += 1,
             Notice::ReloadFailed { generation, .. } => {
-                let old = self.alive.values().filter(|seen| seen.generation < *generation);
-                let told = old.clone().filter(|seen| seen.told_until_ms.is_some()).count();
+                let old = self
+                    .alive
+                    .values()
+                    .filter(|seen| seen.generation < *generation);
+                let told = old
+                    .clone()
+                    .filter(|seen| seen.told_until_ms.is_some())
+                    .count();
                 assert!(told <= 1, "more than one old worker was leaving");
                 assert_eq!(self.reloading, Some(*generation));
             }
@@ -240,7 +270,11 @@ impl Rules {
             );
         }
         if let (Some(by_ms), None) = (self.end_by_ms, self.exit_code) {
-            assert!(self.now_ms <= by_ms, "the end is late: {} > {by_ms}", self.now_ms);
+            assert!(
+                self.now_ms <= by_ms,
+                "the end is late: {} > {by_ms}",
+                self.now_ms
+            );
         }
     }
 }

@@ -263,7 +263,11 @@ impl World {
     }
 
     fn befall(&mut self, pid: Pid, fate: Fate) {
-        let index = self.processes.iter().position(|process| process.pid == pid).unwrap();
+        let index = self
+            .processes
+            .iter()
+            .position(|process| process.pid == pid)
+            .unwrap();
         match fate {
             Fate::Ready => {
                 let life = self.random_life();
@@ -323,7 +327,10 @@ impl World {
             Action::Stop { slot } => self.order(*slot, 100),
             Action::Kill { pid, .. } => {
                 let now_ms = self.now_ms;
-                let process = self.processes.iter_mut().find(|process| process.pid == *pid);
+                let process = self
+                    .processes
+                    .iter_mut()
+                    .find(|process| process.pid == *pid);
                 let process = process.expect("only living children are killed");
                 process.fate = Some((now_ms, Fate::Exit(Exit::Signal(9))));
             }
@@ -371,7 +378,10 @@ impl World {
     fn order(&mut self, slot: u16, within_ms: u64) {
         let ms = self.random.below(within_ms + 1);
         let at_ms = self.now_ms + ms;
-        let process = self.processes.iter_mut().find(|process| process.slot == slot);
+        let process = self
+            .processes
+            .iter_mut()
+            .find(|process| process.slot == slot);
         let process = process.expect("only workers get orders");
         if process.obedient {
             process.fate = Some((at_ms, Fate::Exit(Exit::Code(0))));

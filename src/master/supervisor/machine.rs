@@ -53,7 +53,10 @@ impl Supervisor {
 
     /// When [`Event::Timeout`] is wanted, on the clock of `handle`.
     pub fn next_timeout_ms(&self) -> Option<u64> {
-        self.slots.iter().filter_map(|slot| slot.state.due_ms()).min()
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.state.due_ms())
+            .min()
     }
 
     /// Every slot with its number, from 1.
@@ -113,7 +116,11 @@ impl Supervisor {
 
     fn begin(&mut self) {
         let (now_ms, generation) = (self.now_ms, self.generation);
-        for slot in self.slots.iter_mut().take(usize::from(self.policy.processes)) {
+        for slot in self
+            .slots
+            .iter_mut()
+            .take(usize::from(self.policy.processes))
+        {
             slot.state = SlotState::Paused {
                 until_ms: now_ms,
                 generation,
@@ -419,12 +426,8 @@ impl Supervisor {
     }
 
     fn end_if_nobody_is_left(&mut self, actions: &mut Vec<Action>) {
-        let gone = |slot: &Slot| {
-            matches!(
-                slot.state,
-                SlotState::Empty | SlotState::Abandoned { .. }
-            )
-        };
+        let gone =
+            |slot: &Slot| matches!(slot.state, SlotState::Empty | SlotState::Abandoned { .. });
         if !self.slots.iter().all(gone) {
             return;
         }

@@ -157,7 +157,10 @@ impl fmt::Display for Notice {
                 pause_ms,
             } => {
                 let cause = Cause(exit);
-                write!(f, "worker {slot} died ({cause}), respawning in {pause_ms} ms")
+                write!(
+                    f,
+                    "worker {slot} died ({cause}), respawning in {pause_ms} ms"
+                )
             }
             Self::Storm { slot, exit } => write!(
                 f,
@@ -171,9 +174,14 @@ impl fmt::Display for Notice {
             Self::NobodyLeft => f.write_str("no worker is left, giving up"),
             Self::Left { slot, exit } => write!(f, "worker {slot} left ({exit})"),
             Self::Overdue { slot, pid, doing } => {
-                write!(f, "worker {slot} (pid {pid}) is {doing} for too long, killing it")
+                write!(
+                    f,
+                    "worker {slot} (pid {pid}) is {doing} for too long, killing it"
+                )
             }
-            Self::ReloadBegins { generation } => write!(f, "reload: generation {generation} begins"),
+            Self::ReloadBegins { generation } => {
+                write!(f, "reload: generation {generation} begins")
+            }
             Self::ReloadQueued => f.write_str("reload: will begin when this is done"),
             Self::ReloadIgnored => f.write_str("reload: ignored, the server is stopping"),
             Self::Replaced { old, new } => write!(f, "reload: worker {new} replaces worker {old}"),

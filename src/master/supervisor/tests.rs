@@ -52,7 +52,10 @@ impl Bench {
     }
 
     fn pid(&self, slot: u16) -> Pid {
-        self.supervisor.state(slot).pid().expect("a process in the slot")
+        self.supervisor
+            .state(slot)
+            .pid()
+            .expect("a process in the slot")
     }
 
     fn exit(&mut self, slot: u16, exit: Exit) -> Vec<Action> {
@@ -61,7 +64,10 @@ impl Bench {
     }
 
     fn names(&self) -> Vec<&'static str> {
-        self.supervisor.slots().map(|(_, state)| state.name()).collect()
+        self.supervisor
+            .slots()
+            .map(|(_, state)| state.name())
+            .collect()
     }
 }
 
@@ -181,7 +187,11 @@ fn a_second_stop_is_at_once_and_a_third_kills() {
     bench.event(Event::Stop);
     assert!(bench.event(Event::Stop).contains(&Action::Stop { slot: 1 }));
     let pid = bench.pid(1);
-    assert!(bench.event(Event::Stop).contains(&Action::Kill { slot: 1, pid }));
+    assert!(
+        bench
+            .event(Event::Stop)
+            .contains(&Action::Kill { slot: 1, pid })
+    );
     assert_eq!(exit_code(&bench.exit(1, Exit::Signal(9))), Some(0));
     assert_eq!(bench.event(Event::Stop), []);
 }
@@ -202,8 +212,14 @@ fn finish_reload(bench: &mut Bench, generation: u32) {
     for _ in 0..10 {
         let booting = bench.names().iter().position(|name| *name == "booting");
         let Some(new) = booting else { break };
-        bench.event(Event::Ready { slot: u16::try_from(new).unwrap() + 1 });
-        let old = bench.names().iter().position(|name| *name == "draining").unwrap();
+        bench.event(Event::Ready {
+            slot: u16::try_from(new).unwrap() + 1,
+        });
+        let old = bench
+            .names()
+            .iter()
+            .position(|name| *name == "draining")
+            .unwrap();
         bench.exit(u16::try_from(old).unwrap() + 1, Exit::Code(0));
     }
     assert_eq!(bench.supervisor.phase_name(), "running");
@@ -217,7 +233,11 @@ fn finish_reload(bench: &mut Bench, generation: u32) {
 #[test]
 fn a_reload_replaces_one_after_the_other() {
     let mut bench = Bench::running(2);
-    assert!(bench.event(Event::Reload).contains(&Action::LoadConfig { generation: 2 }));
+    assert!(
+        bench
+            .event(Event::Reload)
+            .contains(&Action::LoadConfig { generation: 2 })
+    );
     assert_eq!(forks(&bench.event(Event::ConfigLoaded)), [(3, 2)]);
     let actions = bench.event(Event::Ready { slot: 3 });
     assert!(actions.contains(&Action::Drain {
@@ -248,7 +268,11 @@ fn a_replacement_that_fails_leaves_the_old_ones_serving() {
         exit: Some(exit)
     })));
     assert_eq!(bench.names(), ["serving", "serving", "empty"]);
-    assert_eq!(forks(&bench.exit(1, CRASH)), [(1, 1)], "respawned as it was");
+    assert_eq!(
+        forks(&bench.exit(1, CRASH)),
+        [(1, 1)],
+        "respawned as it was"
+    );
 }
 
 #[test]
@@ -267,7 +291,10 @@ fn reloads_during_a_reload_are_one_more_reload() {
     let mut bench = Bench::running(1);
     bench.event(Event::Reload);
     for _ in 0..3 {
-        assert_eq!(bench.event(Event::Reload), [Action::Tell(Notice::ReloadQueued)]);
+        assert_eq!(
+            bench.event(Event::Reload),
+            [Action::Tell(Notice::ReloadQueued)]
+        );
     }
     bench.event(Event::ConfigLoaded);
     bench.event(Event::Ready { slot: 2 });
@@ -294,7 +321,11 @@ fn an_old_worker_that_dies_during_its_replacement_is_not_missed() {
     let mut bench = Bench::running(1);
     bench.event(Event::Reload);
     bench.event(Event::ConfigLoaded);
-    assert_eq!(forks(&bench.exit(1, CRASH)), [(1, 1)], "the replacement may fail yet");
+    assert_eq!(
+        forks(&bench.exit(1, CRASH)),
+        [(1, 1)],
+        "the replacement may fail yet"
+    );
     bench.event(Event::Ready { slot: 2 });
     assert_eq!(bench.names(), ["draining", "serving"]);
 }
@@ -316,7 +347,10 @@ fn a_machine_that_slept_does_not_kill_its_workers() {
     bench.event(Event::Stop);
     let pid = bench.pid(1);
     let kill = Action::Kill { slot: 1, pid };
-    assert!(!bench.later(3_600_000).contains(&kill), "woken an hour late");
+    assert!(
+        !bench.later(3_600_000).contains(&kill),
+        "woken an hour late"
+    );
     assert!(!bench.later(1_999).contains(&kill), "it gets the grace");
     assert!(bench.later(1).contains(&kill));
 }
