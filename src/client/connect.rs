@@ -155,14 +155,15 @@ impl Connection {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(Problem::Ended),
                 Ok(bytes) => self.frames.push(&chunk[..bytes]),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::ConnectionReset => return Err(Problem::Ended),
-                    io::ErrorKind::WouldBlock => {
-                        return Err(Problem::Talk(io::ErrorKind::TimedOut.into()));
-                    }
-                    _ => return Err(Problem::Talk(error)),
-                },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(Problem::Ended);
+                }
+                // This is how a read that takes too long fails.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(Problem::Talk(io::ErrorKind::TimedOut.into()));
+                }
+                Err(error) => return Err(Problem::Talk(error)),
             }
         }
     }
@@ -171,7 +172,11 @@ impl Connection {
         self.ask(&Request::Status)?;
         match self.answer()? {
             Answer::Status { json } => serde_json::from_slice(&json).map_err(Problem::Json),
-            other => Err(unexpected(other)),
+            other @ (Answer::Published { .. }
+            | Answer::Tailing
+            | Answer::Message { .. }
+            | Answer::Lapped { .. }
+            | Answer::Refused { .. }) => Err(unexpected(other)),
         }
     }
 }

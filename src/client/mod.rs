@@ -69,7 +69,11 @@ fn publish(
         Answer::Published {
             reached, workers, ..
         } => print(&format!("reached {reached} of {workers} workers\n")),
-        other => Err(connect::unexpected(other)),
+        other @ (Answer::Tailing
+        | Answer::Message { .. }
+        | Answer::Lapped { .. }
+        | Answer::Status { .. }
+        | Answer::Refused { .. }) => Err(connect::unexpected(other)),
     }
 }
 
@@ -87,7 +91,9 @@ fn tail(target: &Target, channel: &str, json: bool) -> Result<(), Problem> {
                 payload,
             } => Line::message(channel, kind, time_us, &payload),
             Answer::Lapped { entries } => Line::Lapped { entries },
-            other => return Err(connect::unexpected(other)),
+            other @ (Answer::Published { .. } | Answer::Status { .. } | Answer::Refused { .. }) => {
+                return Err(connect::unexpected(other));
+            }
         };
         if json {
             print(&format!(

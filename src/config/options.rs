@@ -111,7 +111,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "1024",
         group: Group::Sockets,
         help: "length of the kernel's queue of connections not accepted yet (the kernel caps it at net.core.somaxconn)",
-        set: |draft, text| Ok(draft.config.listen_backlog = whole(text, 1..=65_535)?),
+        set: |draft, text| store(&mut draft.config.listen_backlog, whole(text, 1..=65_535)),
     },
     OptionSpec {
         name: "chmod-socket",
@@ -121,7 +121,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "",
         group: Group::Sockets,
         help: "octal mode of unix sockets, for example 660; without it the umask decides",
-        set: |draft, text| Ok(draft.config.chmod_socket = Some(octal_mode(text)?)),
+        set: |draft, text| store(&mut draft.config.chmod_socket, octal_mode(text).map(Some)),
     },
     OptionSpec {
         name: "processes",
@@ -149,7 +149,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "8",
         group: Group::Processes,
         help: "how long clients may take to leave at a stop or reload; below the 10 s after which containers are killed",
-        set: |draft, text| Ok(draft.config.drain_timeout_ms = seconds(text, 0..=3_600_000)?),
+        set: |draft, text| {
+            store(
+                &mut draft.config.drain_timeout_ms,
+                seconds(text, 0..=3_600_000),
+            )
+        },
     },
     OptionSpec {
         name: "max-clients",
@@ -159,7 +164,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "0",
         group: Group::Processes,
         help: "most clients of one worker; 0 is as many as file descriptors allow",
-        set: |draft, text| Ok(draft.config.clients_max = whole(text, 0..=10_000_000)?),
+        set: |draft, text| store(&mut draft.config.clients_max, whole(text, 0..=10_000_000)),
     },
     OptionSpec {
         name: "app",
@@ -169,7 +174,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "channels",
         group: Group::Applications,
         help: "the built-in application that serves every path without a mount: channels or echo",
-        set: |draft, text| Ok(draft.config.app = Some(app_name(text)?)),
+        set: |draft, text| store(&mut draft.config.app, app_name(text).map(Some)),
     },
     OptionSpec {
         name: "mount",
@@ -193,7 +198,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "false",
         group: Group::Applications,
         help: "clients of the channels application may publish; otherwise their messages end the connection (1008)",
-        set: |draft, text| Ok(draft.config.clients_publish = switch(text)?),
+        set: |draft, text| store(&mut draft.config.clients_publish, switch(text)),
     },
     OptionSpec {
         name: "origin",
@@ -217,7 +222,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "10",
         group: Group::Http,
         help: "a request head must be complete in this time (408)",
-        set: |draft, text| Ok(draft.config.handshake_timeout_ms = seconds(text, 1..=3_600_000)?),
+        set: |draft, text| {
+            store(
+                &mut draft.config.handshake_timeout_ms,
+                seconds(text, 1..=3_600_000),
+            )
+        },
     },
     OptionSpec {
         name: "http-keepalive",
@@ -227,7 +237,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "30",
         group: Group::Http,
         help: "how long an idle HTTP connection waits for its next request; 0 closes after each",
-        set: |draft, text| Ok(draft.config.http_keepalive_ms = seconds(text, 0..=3_600_000)?),
+        set: |draft, text| {
+            store(
+                &mut draft.config.http_keepalive_ms,
+                seconds(text, 0..=3_600_000),
+            )
+        },
     },
     OptionSpec {
         name: "buffer-size",
@@ -237,7 +252,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "16384",
         group: Group::Http,
         help: "largest request head (431)",
-        set: |draft, text| Ok(draft.config.head_bytes_max = whole(text, 256..=1_048_576)?),
+        set: |draft, text| {
+            store(
+                &mut draft.config.head_bytes_max,
+                whole(text, 256..=1_048_576),
+            )
+        },
     },
     OptionSpec {
         name: "http-headers-max",
@@ -247,7 +267,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "100",
         group: Group::Http,
         help: "most header fields of a request (431)",
-        set: |draft, text| Ok(draft.config.headers_max = whole(text, 8..=1000)?),
+        set: |draft, text| store(&mut draft.config.headers_max, whole(text, 8..=1000)),
     },
     OptionSpec {
         name: "http-target-max",
@@ -257,7 +277,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "8192",
         group: Group::Http,
         help: "longest request target (414)",
-        set: |draft, text| Ok(draft.config.target_bytes_max = whole(text, 16..=1_048_576)?),
+        set: |draft, text| {
+            store(
+                &mut draft.config.target_bytes_max,
+                whole(text, 16..=1_048_576),
+            )
+        },
     },
     OptionSpec {
         name: "websockets-ping-freq",
@@ -267,7 +292,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "30",
         group: Group::WebSocket,
         help: "pause between keepalive pings to a quiet client; 0 sends none",
-        set: |draft, text| Ok(draft.config.ping_freq_ms = seconds(text, 0..=86_400_000)?),
+        set: |draft, text| {
+            store(
+                &mut draft.config.ping_freq_ms,
+                seconds(text, 0..=86_400_000),
+            )
+        },
     },
     OptionSpec {
         name: "websockets-pong-tolerance",
@@ -277,7 +307,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "3",
         group: Group::WebSocket,
         help: "a ping must be answered in this time, or the connection ends (1011)",
-        set: |draft, text| Ok(draft.config.pong_tolerance_ms = seconds(text, 1..=3_600_000)?),
+        set: |draft, text| {
+            store(
+                &mut draft.config.pong_tolerance_ms,
+                seconds(text, 1..=3_600_000),
+            )
+        },
     },
     OptionSpec {
         name: "websockets-max-size",
@@ -287,7 +322,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "1024",
         group: Group::WebSocket,
         help: "largest message, compressed or not (1009)",
-        set: |draft, text| Ok(draft.config.message_bytes_max = kib(text, 1..=1_048_576)?),
+        set: |draft, text| {
+            store(
+                &mut draft.config.message_bytes_max,
+                kib(text, 1..=1_048_576),
+            )
+        },
     },
     OptionSpec {
         name: "websockets-max-fragments",
@@ -297,7 +337,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "131072",
         group: Group::WebSocket,
         help: "most fragments of one message (1008)",
-        set: |draft, text| Ok(draft.config.fragments_max = whole(text, 1..=16_777_216)?),
+        set: |draft, text| store(&mut draft.config.fragments_max, whole(text, 1..=16_777_216)),
     },
     OptionSpec {
         name: "websockets-deflate",
@@ -318,7 +358,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         group: Group::WebSocket,
         help: "smaller messages are sent uncompressed",
         set: |draft, text| {
-            Ok(draft.config.deflate.threshold_bytes = whole(text, 0..=1_073_741_824)?)
+            store(
+                &mut draft.config.deflate.threshold_bytes,
+                whole(text, 0..=1_073_741_824),
+            )
         },
     },
     OptionSpec {
@@ -382,7 +425,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "16384",
         group: Group::SharedArea,
         help: "places in the shared channel table; a power of two (more channels still work, slower)",
-        set: |draft, text| Ok(draft.config.channels_max = power_of_two(text, 64..=1 << 20)?),
+        set: |draft, text| {
+            store(
+                &mut draft.config.channels_max,
+                power_of_two(text, 64..=1 << 20),
+            )
+        },
     },
     OptionSpec {
         name: "instance",
@@ -392,7 +440,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "",
         group: Group::Instance,
         help: "name by which the verbs find this server; the port of the first socket, or the file name of a unix socket, if not given",
-        set: |draft, text| Ok(draft.config.instance = Some(instance_name(text)?)),
+        set: |draft, text| store(&mut draft.config.instance, instance_name(text).map(Some)),
     },
     OptionSpec {
         name: "run-dir",
@@ -402,7 +450,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "",
         group: Group::Instance,
         help: "directory of the control sockets; $XDG_RUNTIME_DIR/bellwether, /run/bellwether for root, else /tmp/bellwether-UID",
-        set: |draft, text| Ok(draft.config.run_dir = run_dir(text)?),
+        set: |draft, text| store(&mut draft.config.run_dir, run_dir(text)),
     },
     OptionSpec {
         name: "log-level",
@@ -451,6 +499,12 @@ pub(super) fn run_dir(text: &str) -> Result<std::path::PathBuf, Refused> {
         return Err(Refused::new("the path of a directory"));
     }
     Ok(text.into())
+}
+
+/// Puts a value in its place, if it is one.
+fn store<T>(place: &mut T, value: Result<T, Refused>) -> Result<(), Refused> {
+    *place = value?;
+    Ok(())
 }
 
 fn app_name(text: &str) -> Result<String, Refused> {

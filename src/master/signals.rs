@@ -116,7 +116,7 @@ impl Signals {
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
         let numbers = SIGNALS.iter().map(|spec| spec.signal as i32);
-        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly::default(), numbers)?;
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, numbers)?;
         Ok(Self { delivery })
     }
 

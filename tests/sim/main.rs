@@ -3,7 +3,10 @@
 //!
 //! `SIM_SEED=n` replays one seed with a trace, `SIM_SEEDS=n` sets how many are tried.
 
+// Test code throughout, which the lints know by this.
+#[cfg(test)]
 mod rules;
+#[cfg(test)]
 mod world;
 
 use world::World;
@@ -12,6 +15,7 @@ const SEEDS: u64 = 4_000;
 /// Steps before the world calms down and the end is awaited.
 const STEPS: u32 = 300;
 
+#[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the test's own switches")]
 fn number_from_environment(name: &str) -> Option<u64> {
     std::env::var(name)

@@ -241,26 +241,19 @@ impl Rules {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        match notice {
-            Notice::Storm { .. } => self.abandoned += 1,
-            Notice::ReloadFailed { generation, .. } => {
-                let old = self
-                    .alive
-                    .values()
-                    .filter(|seen| seen.generation < *generation);
-                let told = old
-                    .clone()
-                    .filter(|seen| seen.told_until_ms.is_some())
-                    .count();
-                assert!(told <= 1, "more than one old worker was leaving");
-                assert_eq!(self.reloading, Some(*generation));
-            }
-            Notice::CannotBoot { .. } => {
-                // Ending is ordered by the supervisor itself.
-                self.stops = self.stops.max(2);
-                self.end_by_ms = Some(self.now_ms + self.policy.grace_ms);
-            }
-            _ => {}
+        if let Notice::ReloadFailed { generation, .. } = notice {
+            let old = self
+                .alive
+                .values()
+                .filter(|seen| seen.generation < *generation);
+            let told = old.filter(|seen| seen.told_until_ms.is_some()).count();
+            assert!(told <= 1, "more than one old worker was leaving");
+            assert_eq!(self.reloading, Some(*generation));
+        }
+        if let Notice::CannotBoot { .. } = notice {
+            // Ending is ordered by the supervisor itself.
+            self.stops = self.stops.max(2);
+            self.end_by_ms = Some(self.now_ms + self.policy.grace_ms);
         }
     }
 

@@ -119,7 +119,16 @@ impl Tally {
             Notice::CannotBoot { .. } => self.cannot_boot += 1,
             Notice::NobodyLeft => self.nobody_left += 1,
             Notice::Overdue { .. } => self.overdue += 1,
-            _ => {}
+            Notice::AllReady { .. }
+            | Notice::Ready { .. }
+            | Notice::Crashed { .. }
+            | Notice::Left { .. }
+            | Notice::ReloadBegins { .. }
+            | Notice::ReloadQueued
+            | Notice::ReloadIgnored
+            | Notice::Replaced { .. }
+            | Notice::Draining { .. }
+            | Notice::StoppingNow => {}
         }
     }
 }

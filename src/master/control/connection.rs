@@ -123,10 +123,8 @@ impl Connection {
                 }
                 Fate::Stays
             }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Fate::Stays,
-                _ => Fate::Ends,
-            },
+            Err(error) if is_for_later(&error) => Fate::Stays,
+            Err(_) => Fate::Ends,
         }
     }
 
@@ -143,11 +141,8 @@ impl Connection {
         while self.has_output() {
             match self.stream.write(&self.output[self.sent..]) {
                 Ok(bytes) => self.sent += bytes,
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Fate::Stays,
-                    io::ErrorKind::Interrupted => {}
-                    _ => return Fate::Ends,
-                },
+                Err(error) if is_for_later(&error) => return Fate::Stays,
+                Err(_) => return Fate::Ends,
             }
         }
         self.output = Vec::new();
@@ -157,4 +152,12 @@ impl Connection {
             Activity::Listening | Activity::Publishing(_) | Activity::Tailing(_) => Fate::Stays,
         }
     }
+}
+
+/// Blocked or interrupted: poll will say when to go on.
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }

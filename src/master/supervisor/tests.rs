@@ -72,18 +72,23 @@ impl Bench {
 }
 
 fn forks(actions: &[Action]) -> Vec<(u16, u32)> {
-    let fork = |action: &Action| match action {
-        Action::Fork { slot, generation } => Some((*slot, *generation)),
-        _ => None,
-    };
-    actions.iter().filter_map(fork).collect()
+    let mut forks = Vec::new();
+    for action in actions {
+        if let Action::Fork { slot, generation } = action {
+            forks.push((*slot, *generation));
+        }
+    }
+    forks
 }
 
 fn exit_code(actions: &[Action]) -> Option<u8> {
-    actions.iter().find_map(|action| match action {
-        Action::Exit { code } => Some(*code),
-        _ => None,
-    })
+    let mut code = None;
+    for action in actions {
+        if let Action::Exit { code: last } = action {
+            code = Some(*last);
+        }
+    }
+    code
 }
 
 const CRASH: Exit = Exit::Signal(11);
