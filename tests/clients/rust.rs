@@ -191,6 +191,8 @@ fn what_is_published_from_the_command_line_reaches_the_clients_of_every_worker()
     let mut binary = server
         .verb(&["publish", "news", "-", "--binary"])
         .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     binary
