@@ -368,7 +368,9 @@ impl Participant {
     /// Shows what this process is doing.
     pub fn set_state(&self, state: ParticipantState) {
         let at = board::participant(self.identity.slot, board::PARTICIPANT_STATE);
-        self.objects().board32(at).store(state as u32, Ordering::SeqCst);
+        self.objects()
+            .board32(at)
+            .store(state as u32, Ordering::SeqCst);
     }
 
     /// Shows the number of connected clients.
