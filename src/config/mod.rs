@@ -8,6 +8,7 @@
 //! by whoever knows the applications.
 
 mod address;
+mod channel_rule;
 mod command;
 mod environment;
 pub mod options;
@@ -18,6 +19,7 @@ mod tests;
 mod values;
 
 pub use address::{Address, AddressError};
+pub use channel_rule::{ChannelPolicy, ChannelRule, Slow, policy_of};
 pub use command::{Invocation, Setting, Settings, Target, Usage, Verb, parse};
 pub use environment::Environment;
 pub use page::options_page;

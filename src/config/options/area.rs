@@ -1,6 +1,7 @@
 //! The shared area and its channels.
 
 use super::{Group, NONE, OptionSpec, Takes, store};
+use crate::config::channel_rule::ChannelRule;
 use crate::config::values::{Refused, power_of_two};
 
 pub(super) const SHARED_AREA: &[OptionSpec] = &[
@@ -50,6 +51,19 @@ pub(super) const SHARED_AREA: &[OptionSpec] = &[
                 &mut draft.config.channels_max,
                 power_of_two(text, 64..=1 << 20),
             )
+        },
+    },
+    OptionSpec {
+        name: "channel",
+        aliases: NONE,
+        short: None,
+        takes: Takes::Each("RULE"),
+        default: "",
+        group: Group::SharedArea,
+        help: "what becomes of slow clients: PATTERN,slow=close|gap|latest[,close-bytes=N][,close-lag=SECONDS]",
+        set: |draft, text| {
+            draft.config.channel_rules.push(ChannelRule::parse(text)?);
+            Ok(())
         },
     },
 ];
