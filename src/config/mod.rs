@@ -1,6 +1,6 @@
 //! What the user asked for: the option table, the command line made from it, and the plain data that comes out.
 //!
-//! The way of an option: [`options::OPTIONS`] names it, [`command::parse`] records what was given as [`Settings`],
+//! The way of an option: [`options`] names it, [`command::parse`] records what was given as [`Settings`],
 //! [`resolve`] turns that into a [`Config`] with nothing left to look up. `--help` and `docs/options.md` are made
 //! from the same table. Only this module looks at the environment.
 //!

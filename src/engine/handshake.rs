@@ -70,7 +70,8 @@ impl Engine {
     fn answer(&mut self, key: Key, request: &Request<'_>) {
         let app = self.apps.route(request.path());
         let response = self.apps.get_mut(app).request(request);
-        let keep_alive = request.keep_alive() && !request.has_body();
+        let kept = self.core.settings.http_keepalive_ms > 0;
+        let keep_alive = kept && request.keep_alive() && !request.has_body();
         self.core
             .respond(key, &response, keep_alive, request.method() == "HEAD");
     }

@@ -8,6 +8,7 @@ use crate::protocol::websocket::{CloseCode, Connection, State, Upgrade, write_ac
 
 use super::client::{Client, Marks, Phase};
 use super::core::Core;
+use super::output::LARGE_BYTES;
 
 impl Operations for Core {
     fn accept(&mut self, key: Key, accept: &Accept) {
@@ -55,6 +56,9 @@ impl Operations for Core {
         let corked = self.output.corked_bytes(key);
         if waiting > 0 && waiting + corked >= self.settings.outbox_bytes_max {
             return Err(SendError::Full);
+        }
+        if message.payload.len() >= LARGE_BYTES && self.send_large(key, message) {
+            return Ok(());
         }
         self.with_connection(key, |connection, codec, out| {
             connection.send(message.kind, &message.payload, codec, out)

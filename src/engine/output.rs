@@ -1,14 +1,22 @@
 //! Bytes on their way out: corked while a client is read from, in its outbox when the kernel does
 //! not take them, flushed at the end of a turn when they came from elsewhere.
 
+use std::io::IoSlice;
+
+use crate::app::Message;
 use crate::event_loop::Key;
 use crate::net::Progress;
+use crate::protocol::websocket::{State, frame_header};
 
 use super::client::{Client, Marks, Phase};
 use super::core::{Core, LINGER_MS};
 
 /// The shared buffer is given back to the system when it has grown beyond this.
 const CORK_BYTES_KEPT: usize = 4 * 1024 * 1024;
+
+/// Messages from this size on are sent from where they lie. Below it, one copy costs less than the
+/// system call that it saves by gathering.
+pub(super) const LARGE_BYTES: usize = 8 * 1024;
 
 /// Where bytes for clients go first.
 #[derive(Debug, Default)]
@@ -91,6 +99,46 @@ impl Core {
             *corked = Vec::new();
         }
         there
+    }
+
+    /// Sends a large message to a client from where it lies, behind what is gathered for it.
+    /// `false` when that cannot be done: it is compressed, has to wait, or the client is not open.
+    pub(super) fn send_large(&mut self, key: Key, message: &Message<'_>) -> bool {
+        let Some(client) = self.clients.get_mut(key) else {
+            return false;
+        };
+        let Phase::Open(connection) = &client.phase else {
+            return false;
+        };
+        let direct = connection.state() == State::Open && connection.deflate().is_none();
+        if !direct || !client.outbox.is_empty() || client.is_mid_frame() {
+            return false;
+        }
+        let header = frame_header(message.kind, false, message.payload.len());
+        let gathered: &[u8] = if self.output.reader == Some(key) {
+            &self.output.corked
+        } else {
+            &[]
+        };
+        let pieces = [gathered, header.as_bytes(), &message.payload];
+        let sent = match client.transport.send_pieces(&pieces.map(IoSlice::new)) {
+            Ok(Progress::Moved(bytes)) => bytes,
+            Ok(Progress::Blocked) => 0,
+            Ok(Progress::Ended) | Err(_) => {
+                self.lost(key);
+                return true;
+            }
+        };
+        let mut skip = sent;
+        for piece in pieces {
+            let of_piece = skip.min(piece.len());
+            client.outbox.push(&piece[of_piece..]);
+            skip -= of_piece;
+        }
+        if self.output.reader == Some(key) {
+            self.output.corked.clear();
+        }
+        true
     }
 
     /// Sends what others have put into outboxes during this turn.

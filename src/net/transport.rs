@@ -1,6 +1,6 @@
 //! One peer's byte stream: TCP or a unix socket.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sys::socket::{self, Progress};
@@ -39,6 +39,14 @@ impl Transport {
     /// See [`socket::send`].
     pub fn send(&self, bytes: &[u8]) -> io::Result<Progress> {
         socket::send(self.as_fd(), bytes)
+    }
+
+    /// Sends several pieces as one.
+    ///
+    /// # Errors
+    /// See [`socket::send_pieces`].
+    pub fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> io::Result<Progress> {
+        socket::send_pieces(self.as_fd(), pieces)
     }
 
     /// Ends our direction; see [`socket::shutdown_write`].

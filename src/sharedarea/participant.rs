@@ -367,7 +367,10 @@ impl Participant {
 
     /// Shows what this process is doing.
     pub fn set_state(&self, state: ParticipantState) {
-        self.show32(board::PARTICIPANT_STATE, state as u32);
+        let at = board::participant(self.identity.slot, board::PARTICIPANT_STATE);
+        self.objects()
+            .board32(at)
+            .store(state as u32, Ordering::SeqCst);
     }
 
     /// Shows the number of connected clients.
@@ -408,12 +411,23 @@ impl Participant {
             return false;
         }
         let half = |field| self.objects().board32(board::participant(slot, field));
-        let state = half(board::PARTICIPANT_STATE).load(Ordering::Relaxed);
-        if ParticipantState::of_word(state) != Some(ParticipantState::Ready) {
-            return false;
+        // Reserve, then look; the other shows that it drains, then looks whether anything is reserved
+        // (`set_state`, `is_reserved`). With one order of all four, one of the two sees the other.
+        half(board::PARTICIPANT_RESERVED).fetch_add(1, Ordering::SeqCst);
+        let state = half(board::PARTICIPANT_STATE).load(Ordering::SeqCst);
+        let ready = ParticipantState::of_word(state) == Some(ParticipantState::Ready);
+        if !ready {
+            self.release_reservation(slot);
         }
-        half(board::PARTICIPANT_RESERVED).fetch_add(1, Ordering::Relaxed);
-        true
+        ready
+    }
+
+    /// Whether somebody is about to hand a client to this process. Once it has shown that it drains and
+    /// this is `false`, nobody will any more.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        let at = board::participant(self.identity.slot, board::PARTICIPANT_RESERVED);
+        self.objects().board32(at).load(Ordering::SeqCst) > 0
     }
 
     /// Gives a reservation back: the receiver for its own slot once it has the client, the sender for

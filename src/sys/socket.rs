@@ -2,11 +2,11 @@
 
 #![expect(unsafe_code, reason = "a face on system calls")]
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, Shutdown, SockFlag, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, Shutdown, SockFlag, sendmsg, setsockopt, sockopt};
 
 /// How a non-blocking transfer went. Blocked and ended are not errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,21 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Progress> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     loop {
         match nix::sys::socket::send(socket.as_raw_fd(), bytes, flags) {
+            Err(Errno::EINTR) => {}
+            Err(error) => return progress_of(Err(error.into())),
+            Ok(moved) => return progress_of(Ok(moved)),
+        }
+    }
+}
+
+/// Sends several pieces as one, in order, as [`send`] does.
+///
+/// # Errors
+/// See [`send`].
+pub fn send_pieces(socket: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<Progress> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    loop {
+        match sendmsg::<()>(socket.as_raw_fd(), pieces, &[], flags, None) {
             Err(Errno::EINTR) => {}
             Err(error) => return progress_of(Err(error.into())),
             Ok(moved) => return progress_of(Ok(moved)),

@@ -292,10 +292,8 @@ impl Worker {
     }
 
     /// Nobody is left, and nobody is on the way to us.
-    fn is_empty(&self) -> bool {
-        let own = self.slot;
-        let reserved = self.area.participants().find(|view| view.slot == own);
-        self.engine.clients() == 0 && reserved.is_none_or(|view| view.reserved == 0)
+    fn is_empty(&mut self) -> bool {
+        self.engine.clients() == 0 && !self.engine.participant().is_reserved()
     }
 
     fn tell(&self, report: Report) {

@@ -125,33 +125,41 @@ impl Deflater {
 
     /// Deflates `payload` into `scratch`, without the tail. False if that would not make it smaller; then the compressor is
     /// reset, because the peer will not see what it remembers.
+    ///
+    /// The compressor is always given room to write all it has: zlib-rs 0.6 loses buffer space, and panics later, when it is reset with
+    /// output pending.
     pub(super) fn deflate(&mut self, payload: &[u8], scratch: &mut Vec<u8>) -> bool {
         scratch.clear();
-        scratch.reserve(payload.len() + TAIL.len());
+        // What does not compress grows by an eighth at most, at the lowest effort.
+        let growth_bytes = payload.len() / 8 + 64;
+        scratch.reserve(payload.len() + growth_bytes);
         let start = self.0.total_in();
         loop {
             let read = moved(start, self.0.total_in());
             let rest = payload.get(read..).unwrap_or_default();
-            let outcome = self.0.compress_vec(rest, scratch, FlushCompress::Sync);
-            let is_full = scratch.len() == scratch.capacity();
-            let is_read = moved(start, self.0.total_in()) == payload.len();
-            if outcome.is_err() || is_full {
+            if self
+                .0
+                .compress_vec(rest, scratch, FlushCompress::Sync)
+                .is_err()
+            {
                 break;
             }
-            if is_read {
-                // The flush is complete, because there was room left.
-                let smaller = scratch.strip_suffix(&TAIL).map(<[u8]>::len);
-                match smaller.filter(|bytes| *bytes < payload.len()) {
-                    Some(bytes) => {
-                        scratch.truncate(bytes);
-                        return true;
-                    }
-                    None => break,
-                }
+            if scratch.len() < scratch.capacity() {
+                break;
+            }
+            scratch.reserve(growth_bytes);
+        }
+        let is_read = moved(start, self.0.total_in()) == payload.len();
+        match scratch.strip_suffix(&TAIL).map(<[u8]>::len) {
+            Some(bytes) if is_read && bytes < payload.len() => {
+                scratch.truncate(bytes);
+                true
+            }
+            Some(_) | None => {
+                self.reset();
+                false
             }
         }
-        self.reset();
-        false
     }
 }
 

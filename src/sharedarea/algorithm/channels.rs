@@ -21,10 +21,12 @@ pub enum EditStep {
     Filled,
 }
 
-/// A name prepared for look-up: its words and its hash. Costs a few nanoseconds, outside the lock.
+/// A name prepared for look-up: its words and their hash. Costs a few nanoseconds, outside the lock.
 #[derive(Debug, Clone, Copy)]
 pub struct Name<'n> {
     bytes: &'n [u8],
+    /// As in a slot; without meaning for a name that does not fit one.
+    words: [u64; NAME_WORDS],
     hash: u64,
 }
 
@@ -33,9 +35,21 @@ impl<'n> Name<'n> {
     #[must_use]
     pub fn new(name: &'n str, key: u64) -> Option<Self> {
         let bytes = name.as_bytes();
-        (!bytes.is_empty() && u8::try_from(bytes.len()).is_ok()).then(|| Self {
+        if bytes.is_empty() || u8::try_from(bytes.len()).is_err() {
+            return None;
+        }
+        let mut padded = [0; board::CHANNEL_NAME_BYTES_MAX];
+        let kept = bytes.len().min(padded.len());
+        padded[..kept].copy_from_slice(&bytes[..kept]);
+        let mut words = [0; NAME_WORDS];
+        for (word, chunk) in words.iter_mut().zip(padded.as_chunks().0) {
+            *word = u64::from_le_bytes(*chunk);
+        }
+        let used = kept.div_ceil(size_of::<u64>());
+        Some(Self {
             bytes,
-            hash: hash(bytes, key),
+            hash: hash(&words[..used], bytes.len() as u64, key),
+            words,
         })
     }
 
@@ -49,15 +63,10 @@ impl<'n> Name<'n> {
         self.bytes.len() <= board::CHANNEL_NAME_BYTES_MAX
     }
 
-    fn words(&self) -> impl Iterator<Item = u64> + use<'n> {
-        self.bytes.chunks(8).map(word)
+    /// The words that the name fills, the last one zero padded.
+    fn used_words(&self) -> &[u64] {
+        &self.words[..self.bytes.len().div_ceil(size_of::<u64>()).min(NAME_WORDS)]
     }
-}
-
-fn word(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
 }
 
 /// Folds the name eight bytes at a time; the key is the low half of the boot id, so that nobody
@@ -66,16 +75,14 @@ fn word(bytes: &[u8]) -> u64 {
     clippy::cast_possible_truncation,
     reason = "the halves of the product are what is folded"
 )]
-fn hash(name: &[u8], key: u64) -> u64 {
+fn hash(words: &[u64], bytes: u64, key: u64) -> u64 {
     let fold = |state: u64, word: u64| {
         let product = u128::from(state ^ word) * u128::from(HASH_MULTIPLIER);
         (product as u64) ^ ((product >> 64) as u64)
     };
-    let start = fold(key, name.len() as u64);
-    let hash = name
-        .chunks(8)
-        .map(word)
-        .fold(start, |state, word| fold(state ^ key, word));
+    let hash = words
+        .iter()
+        .fold(fold(key, bytes), |state, word| fold(state ^ key, *word));
     // The two lowest values mean "unused" and "vacant".
     hash.max(board::HASH_VACANT + 1)
 }
@@ -105,9 +112,9 @@ fn bears<M: Memory>(memory: &M, index: u32, name: &Name<'_>) -> bool {
             .load(Ordering::Relaxed)
             == name.hash
         && bytes.load(Ordering::Relaxed) as usize == name.bytes.len()
-        && name.words().enumerate().all(|(at, word)| {
+        && name.used_words().iter().enumerate().all(|(at, word)| {
             let at = board::channel(index, board::CHANNEL_NAME + at * 8);
-            memory.board64(at).load(Ordering::Relaxed) == word
+            memory.board64(at).load(Ordering::Relaxed) == *word
         });
     // Pairs with the fence of `Edit::begin`: words of a later name come with a later generation.
     memory.fence(Ordering::Acquire);
@@ -258,11 +265,9 @@ impl<'m, M: Memory> Edit<'m, M> {
         self.field(board::CHANNEL_LAST).store(0, Ordering::Relaxed);
         self.field(board::CHANNEL_TOUCHED)
             .store(head, Ordering::Relaxed);
-        let mut words = name.words();
-        for at in 0..NAME_WORDS {
-            let word = words.next().unwrap_or(0);
+        for (at, word) in name.words.iter().enumerate() {
             self.field(board::CHANNEL_NAME + at * 8)
-                .store(word, Ordering::Relaxed);
+                .store(*word, Ordering::Relaxed);
         }
         let bytes = u32::try_from(name.bytes.len()).unwrap_or(0);
         let name_bytes = board::channel(self.index, board::CHANNEL_NAME_BYTES);

@@ -1,0 +1,7 @@
+//! The fuzzer's way into `targets::head`.
+#![no_main]
+
+#[path = "../src/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::head(data));
