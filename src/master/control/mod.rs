@@ -23,6 +23,8 @@ mod frames;
 mod publish;
 mod server;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use frames::{Answer, FrameError, Frames, OVERHEAD_BYTES_MAX, Request};
 pub(super) use server::{ControlServer, Hub, Source};

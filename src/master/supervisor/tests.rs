@@ -190,8 +190,11 @@ fn a_stop_drains_and_a_late_worker_is_killed() {
 fn a_second_stop_is_at_once_and_a_third_kills() {
     let mut bench = Bench::running(1);
     bench.event(Event::Stop);
+    assert_eq!(bench.event(Event::Stop), [], "the same wish, told twice");
+    bench.later(10);
     assert!(bench.event(Event::Stop).contains(&Action::Stop { slot: 1 }));
     let pid = bench.pid(1);
+    bench.later(10);
     assert!(
         bench
             .event(Event::Stop)
