@@ -4,6 +4,11 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test --test model --release --target-dir target/loom`.
 //! Without `--cfg loom` there is nothing here.
 #![cfg(loom)]
+#![expect(clippy::unwrap_used, reason = "a model fails by panicking")]
+#![expect(
+    clippy::print_stdout,
+    reason = "how much was explored belongs into the report"
+)]
 
 mod memory;
 
