@@ -314,7 +314,7 @@ fn every_value_lands_in_its_field() {
         --handshake-timeout 2 --http-keepalive 0 --buffer-size 4096 --http-headers-max 50 \
         --http-target-max 300 --websockets-ping-freq 7 --websockets-pong-tolerance 4 \
         --websockets-max-fragments 70000 --websockets-deflate-threshold 99 --log-entries 1024 \
-        --channels-max 512 --log-level warn";
+        --channels-max 512 --log-level warn --channel a*,slow=gap";
     let words: Vec<&str> = words.split_whitespace().collect();
     let config = config(&words).unwrap();
     assert_eq!(config.listen_backlog, 77);
@@ -333,4 +333,5 @@ fn every_value_lands_in_its_field() {
     assert_eq!(config.log_entries, 1024);
     assert_eq!(config.channels_max, 512);
     assert_eq!(config.log_level, Some(log::LevelFilter::Warn));
+    assert_eq!(config.channel_rules[0].policy.slow, Slow::Gap);
 }

@@ -139,7 +139,7 @@ pub fn signals_page() -> String {
         "# Signals
 
 Made from the table in `src/master/signals.rs`; a test fails when this page is not current.
-`BELLWETHER_WRITE_DOCS=1 cargo test --lib signals_page` writes it again.
+`BELLWETHER_WRITE_DOCS=1 cargo test signals_page` writes it again.
 
 ## To the master
 
@@ -155,7 +155,7 @@ Made from the table in `src/master/signals.rs`; a test fails when this page is n
     page.push_str(
         "
 TERM stops gracefully, because systemd and containers send it to stop a service. uWSGI reloads on TERM unless
-`--die-on-term` is given.
+its option for that is given.
 
 ## To a worker
 
