@@ -339,6 +339,21 @@ fn an_old_worker_that_dies_during_its_replacement_is_not_missed() {
 }
 
 #[test]
+fn an_old_worker_that_hangs_while_its_replacement_boots_is_not_respawned() {
+    let mut bench = Bench::running(1);
+    bench.exit(1, CRASH);
+    bench.later(1_000);
+    bench.event(Event::Reload);
+    bench.event(Event::ConfigLoaded);
+    bench.later(59_000);
+    assert_eq!(bench.names(), ["killed", "booting"]);
+    bench.event(Event::Ready { slot: 2 });
+    let actions = bench.exit(1, Exit::Signal(9));
+    assert!(actions.contains(&Action::Tell(Notice::ReloadDone { generation: 2 })));
+    assert_eq!(bench.names(), ["empty", "serving"]);
+}
+
+#[test]
 fn a_stop_during_a_reload_stops_everybody() {
     let mut bench = Bench::running(1);
     bench.event(Event::Reload);
