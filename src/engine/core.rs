@@ -56,6 +56,8 @@ pub(super) struct Core {
     pub(super) participant: Participant,
     pub(super) subscriptions: Subscriptions,
     pub(super) batch: Batch,
+    /// The edition of the shared channel table for which names without a place were looked up.
+    pub(super) channel_edition: u64,
     pub(super) merged: Run,
     /// The first entry of the log that this worker has not looked at.
     pub(super) next: u64,
@@ -104,6 +106,7 @@ impl Core {
             area,
             participant,
             batch: Batch::new(),
+            channel_edition: 0,
             merged: Run::default(),
             halves: Vec::new(),
             oldest_half: u64::MAX,
