@@ -1,1 +1,207 @@
-//! client
+//! The verbs: talk to a running server through its control socket.
+//!
+//! Blocking and small: one connection, one request, its answers. Only here does the program write to
+//! standard output. It must not know how the server does what it is asked.
+
+mod connect;
+mod report;
+
+use std::io::{self, Read as _, Write as _};
+
+use serde::Serialize;
+
+use self::connect::{Connection, Problem};
+use crate::config::{Target, Verb};
+use crate::master::control::{Answer, Request};
+use crate::protocol::websocket::Kind;
+
+/// No running instance, or it refused.
+const REFUSED: u8 = 5;
+
+/// Does what a verb says; returns the exit code: 0, or 5 with a line on standard error.
+pub fn run(verb: &Verb, target: &Target) -> u8 {
+    let done = match verb {
+        Verb::Publish {
+            channel,
+            text,
+            binary,
+        } => publish(target, channel, text.as_deref(), *binary),
+        Verb::Tail { channel, json } => tail(target, channel, *json),
+        Verb::Status { json } => status(target, *json),
+    };
+    match done {
+        Ok(()) => 0,
+        // Whoever read our output has seen enough.
+        Err(Problem::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+        Err(problem) => {
+            // Without a standard error there is nobody to tell.
+            let _closed: io::Result<()> = writeln!(io::stderr(), "master: {problem}");
+            REFUSED
+        }
+    }
+}
+
+fn publish(
+    target: &Target,
+    channel: &str,
+    text: Option<&str>,
+    binary: bool,
+) -> Result<(), Problem> {
+    let payload = match text {
+        Some(text) => text.as_bytes().to_vec(),
+        None => {
+            let mut input = Vec::new();
+            io::stdin()
+                .lock()
+                .read_to_end(&mut input)
+                .map_err(Problem::Input)?;
+            input
+        }
+    };
+    let kind = if binary { Kind::Binary } else { Kind::Text };
+    let mut connection = Connection::open(target)?;
+    connection.ask(&Request::Publish {
+        channel: channel.to_owned(),
+        kind,
+        payload,
+    })?;
+    match connection.answer()? {
+        Answer::Published {
+            reached, workers, ..
+        } => print(&format!("reached {reached} of {workers} workers\n")),
+        other @ (Answer::Tailing
+        | Answer::Message { .. }
+        | Answer::Lapped { .. }
+        | Answer::Status { .. }
+        | Answer::Refused { .. }) => Err(connect::unexpected(other)),
+    }
+}
+
+fn tail(target: &Target, channel: &str, json: bool) -> Result<(), Problem> {
+    let mut connection = Connection::open(target)?;
+    connection.ask(&Request::Tail {
+        channel: channel.to_owned(),
+    })?;
+    loop {
+        let line = match connection.wait_for_answer()? {
+            Answer::Tailing => continue,
+            Answer::Message {
+                kind,
+                time_us,
+                payload,
+            } => Line::message(channel, kind, time_us, &payload),
+            Answer::Lapped { entries } => Line::Lapped { entries },
+            other @ (Answer::Published { .. } | Answer::Status { .. } | Answer::Refused { .. }) => {
+                return Err(connect::unexpected(other));
+            }
+        };
+        if json {
+            print(&format!(
+                "{}\n",
+                serde_json::to_string(&line).map_err(Problem::Json)?
+            ))?;
+        } else {
+            print(&format!("{}\n", line.text()))?;
+        }
+    }
+}
+
+fn status(target: &Target, json: bool) -> Result<(), Problem> {
+    let mut connection = Connection::open(target)?;
+    let status = connection.status()?;
+    if json {
+        let text = serde_json::to_string_pretty(&status).map_err(Problem::Json)?;
+        print(&format!("{text}\n"))
+    } else {
+        print(&report::table(&status))
+    }
+}
+
+/// What `tail` prints on one line.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+enum Line<'m> {
+    Text {
+        channel: &'m str,
+        time_us: u64,
+        text: String,
+    },
+    Binary {
+        channel: &'m str,
+        time_us: u64,
+        bytes: usize,
+        hex: String,
+    },
+    Lapped {
+        entries: u64,
+    },
+}
+
+impl<'m> Line<'m> {
+    fn message(channel: &'m str, kind: Kind, time_us: u64, payload: &[u8]) -> Self {
+        match kind {
+            Kind::Text => {
+                let text = String::from_utf8_lossy(payload).into_owned();
+                Self::Text {
+                    channel,
+                    time_us,
+                    text,
+                }
+            }
+            Kind::Binary => {
+                let hex = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+                Self::Binary {
+                    channel,
+                    time_us,
+                    bytes: payload.len(),
+                    hex,
+                }
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Text { text, .. } => text.clone(),
+            Self::Binary { bytes, .. } => format!("(binary, {bytes} bytes)"),
+            Self::Lapped { entries } => format!("(too slow: {entries} entries were overwritten)"),
+        }
+    }
+}
+
+fn print(text: &str) -> Result<(), Problem> {
+    let mut output = io::stdout().lock();
+    output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+        .map_err(Problem::Output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::master::status::Status;
+
+    #[test]
+    fn a_message_is_one_line_of_text_or_json() {
+        let text = Line::message("news", Kind::Text, 7, "h\u{e9} \"x\"".as_bytes());
+        assert_eq!(text.text(), "h\u{e9} \"x\"");
+        assert_eq!(
+            serde_json::to_string(&text).unwrap(),
+            r#"{"kind":"text","channel":"news","time_us":7,"text":"hé \"x\""}"#
+        );
+        let binary = Line::message("news", Kind::Binary, 7, &[0, 255]);
+        assert_eq!(binary.text(), "(binary, 2 bytes)");
+        assert_eq!(
+            serde_json::to_string(&binary).unwrap(),
+            r#"{"kind":"binary","channel":"news","time_us":7,"bytes":2,"hex":"00ff"}"#
+        );
+    }
+
+    #[test]
+    fn a_status_survives_json() {
+        let status = report::example();
+        let json = serde_json::to_vec(&status).unwrap();
+        assert_eq!(serde_json::from_slice::<Status>(&json).unwrap(), status);
+    }
+}

@@ -1,1 +1,26 @@
-//! config
+//! What the user asked for: the option table, the command line made from it, and the plain data that comes out.
+//!
+//! The way of an option: [`options`] names it, [`command::parse`] records what was given as [`Settings`],
+//! [`resolve`] turns that into a [`Config`] with nothing left to look up. `--help` and `docs/options.md` are made
+//! from the same table. Only this module looks at the environment.
+//!
+//! It must not know sockets, processes, the shared area or applications: an unknown application name, say, is found
+//! by whoever knows the applications.
+
+mod address;
+mod channel_rule;
+mod command;
+mod environment;
+pub mod options;
+mod page;
+mod resolved;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use address::{Address, AddressError};
+pub use channel_rule::{ChannelPolicy, ChannelRule, Slow, policy_of};
+pub use command::{Invocation, Setting, Settings, Target, Usage, Verb, parse};
+pub use environment::Environment;
+pub use page::options_page;
+pub use resolved::{Config, ConfigError, Mount, PROCESSES_MAX, resolve};

@@ -1,0 +1,93 @@
+//! The applications of one server, and which path belongs to which.
+
+use super::{App, Channels, Echo};
+use crate::config::Config;
+
+/// An application's number in this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppId(u8);
+
+/// A name that no application has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no app `{name}`; there are: {}", known.join(", "))]
+pub struct UnknownApp {
+    /// The name.
+    pub name: String,
+    /// Those that exist.
+    pub known: Vec<&'static str>,
+}
+
+/// All applications, chosen by the path of a request.
+pub struct Apps {
+    apps: Vec<Box<dyn App>>,
+    /// Paths without a trailing slash, longest first.
+    mounts: Vec<(String, AppId)>,
+    default: AppId,
+}
+
+impl std::fmt::Debug for Apps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.apps.iter().map(|app| app.name()).collect();
+        f.debug_struct("Apps")
+            .field("apps", &names)
+            .field("mounts", &self.mounts)
+            .finish()
+    }
+}
+
+impl Apps {
+    /// The built-in applications and perhaps one of the program's own, which is the default then.
+    ///
+    /// # Errors
+    /// [`UnknownApp`] for a name in `--app` or `--mount` that no application has.
+    pub fn new(config: &Config, own: Option<Box<dyn App>>) -> Result<Self, UnknownApp> {
+        let default = own.as_ref().map_or("channels", |app| app.name());
+        let mut apps: Vec<Box<dyn App>> = own.into_iter().collect();
+        apps.push(Box::new(Channels::new(config.clients_publish)));
+        apps.push(Box::new(Echo));
+        let find = |name: &str| {
+            let found = apps.iter().position(|app| app.name() == name);
+            found
+                .and_then(|at| u8::try_from(at).ok())
+                .map(AppId)
+                .ok_or_else(|| UnknownApp {
+                    name: name.to_owned(),
+                    known: apps.iter().map(|app| app.name()).collect(),
+                })
+        };
+        let default = find(config.app.as_deref().unwrap_or(default))?;
+        let mut mounts = Vec::new();
+        for mount in &config.mounts {
+            mounts.push((
+                mount.path.trim_end_matches('/').to_owned(),
+                find(&mount.app)?,
+            ));
+        }
+        mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        Ok(Self {
+            apps,
+            mounts,
+            default,
+        })
+    }
+
+    /// The application of a path: that of the longest mount which is the path or a folder above it.
+    pub fn route(&self, path: &str) -> AppId {
+        let covers = |mount: &str| {
+            path.strip_prefix(mount)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mount = self.mounts.iter().find(|(mount, _)| covers(mount));
+        mount.map_or(self.default, |(_, app)| *app)
+    }
+
+    /// The application itself.
+    pub fn get_mut(&mut self, id: AppId) -> &mut dyn App {
+        self.apps[usize::from(id.0)].as_mut()
+    }
+
+    /// All of them, one after the other.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn App>> {
+        self.apps.iter_mut()
+    }
+}

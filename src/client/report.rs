@@ -1,0 +1,213 @@
+//! The status of a server as a page for people.
+//!
+//! Pure. It must not know where the status comes from.
+
+use std::fmt::Write as _;
+
+use crate::master::status::Status;
+
+/// Headings and rows as aligned columns.
+struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn new(headings: &[&str]) -> Self {
+        Self {
+            rows: vec![
+                headings
+                    .iter()
+                    .map(|heading| (*heading).to_owned())
+                    .collect(),
+            ],
+        }
+    }
+
+    fn write(&self, out: &mut String) {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::from(" ");
+            for (cell, width) in row.iter().zip(&widths) {
+                // Writing to a String cannot fail.
+                let _infallible = write!(line, " {cell:<width$} ");
+            }
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+    }
+}
+
+/// The page.
+pub(super) fn table(status: &Status) -> String {
+    let mut page = format!(
+        "instance {}, {}, master pid {}, bellwether {}, up {}\nlistening on {}\n\n",
+        status.instance,
+        status.phase,
+        status.pid,
+        status.version,
+        duration(status.uptime_ms),
+        status.listeners.join(", ")
+    );
+    workers(status, &mut page);
+    let log = &status.log;
+    // Writing to a String cannot fail.
+    let _infallible = write!(
+        page,
+        "\nlog: {} messages published ({} bytes, spool {} KiB), {} delivered, {} clients lapped, \
+         {} would block, {} recoveries\n\n",
+        log.published,
+        log.bytes,
+        log.spool_bytes / 1024,
+        log.delivered,
+        log.lapped,
+        log.would_block,
+        log.recoveries
+    );
+    channels(status, &mut page);
+    page
+}
+
+fn workers(status: &Status, page: &mut String) {
+    let mut table = Table::new(&[
+        "worker",
+        "pid",
+        "generation",
+        "state",
+        "clients",
+        "subscriptions",
+        "behind",
+        "delivered",
+        "lapped",
+    ]);
+    for worker in &status.workers {
+        let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
+        table.rows.push(vec![
+            worker.slot.to_string(),
+            or_dash(worker.pid.map(|pid| pid.to_string())),
+            or_dash(worker.generation.map(|generation| generation.to_string())),
+            worker.state.clone(),
+            worker.clients.to_string(),
+            worker.subscriptions.to_string(),
+            worker.behind.to_string(),
+            worker.delivered.to_string(),
+            worker.lapped.to_string(),
+        ]);
+    }
+    table.write(page);
+}
+
+fn channels(status: &Status, page: &mut String) {
+    if status.channels.is_empty() {
+        page.push_str("no channels\n");
+        return;
+    }
+    let mut table = Table::new(&["channel", "messages", "subscribers"]);
+    for channel in &status.channels {
+        table.rows.push(vec![
+            channel.name.clone(),
+            channel.messages.to_string(),
+            channel.subscribers.to_string(),
+        ]);
+    }
+    table.write(page);
+    if status.channels_more > 0 {
+        page.push_str(&format!("  ... and {} more\n", status.channels_more));
+    }
+}
+
+/// The two largest units.
+fn duration(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// A status for tests.
+#[cfg(test)]
+pub(super) fn example() -> Status {
+    use crate::master::status::{ChannelStatus, LogStatus, WorkerStatus};
+
+    let worker = |slot, pid: Option<i32>, state: &str| WorkerStatus {
+        slot,
+        pid,
+        generation: pid.map(|_| 1),
+        state: state.into(),
+        clients: 12,
+        subscriptions: 12,
+        behind: 0,
+        delivered: 120,
+        lapped: 0,
+    };
+    Status {
+        instance: "3032".into(),
+        version: "0.1.0".into(),
+        pid: 4711,
+        phase: "running".into(),
+        uptime_ms: 3_725_000,
+        listeners: vec!["[::]:3032".into()],
+        workers: vec![
+            worker(1, Some(4712), "serving"),
+            worker(2, None, "abandoned"),
+        ],
+        log: LogStatus {
+            published: 10,
+            bytes: 1000,
+            delivered: 240,
+            would_block: 0,
+            lapped: 0,
+            recoveries: 0,
+            spool_bytes: 16 << 20,
+        },
+        channels: vec![ChannelStatus {
+            name: "news".into(),
+            messages: 10,
+            subscribers: 24,
+        }],
+        channels_more: 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_aligned() {
+        let expected = "\
+instance 3032, running, master pid 4711, bellwether 0.1.0, up 1 h 2 min
+listening on [::]:3032
+
+  worker  pid   generation  state      clients  subscriptions  behind  delivered  lapped
+  1       4712  1           serving    12       12             0       120        0
+  2       -     -           abandoned  12       12             0       120        0
+
+log: 10 messages published (1000 bytes, spool 16384 KiB), 240 delivered, 0 clients lapped, 0 would block, 0 recoveries
+
+  channel  messages  subscribers
+  news     10        24
+  ... and 2 more
+";
+        assert_eq!(table(&example()), expected);
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        for (ms, text) in [
+            (999, "0 s"),
+            (61_000, "1 min 1 s"),
+            (7_260_000, "2 h 1 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(duration(ms), text);
+        }
+    }
+}

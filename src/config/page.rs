@@ -1,0 +1,86 @@
+//! `docs/options.md`, made from the option table.
+//!
+//! It must not know anything that is not in the table.
+
+use std::fmt::Write as _;
+
+use super::options::{self, Group, OptionSpec, Takes};
+
+const HEAD: &str = "# Options
+
+Made from the option table in `src/config/options.rs`; a test fails when this page is not current.
+`BELLWETHER_WRITE_DOCS=1 cargo test --lib options_page` writes it again.
+
+Names are uWSGI's where the meaning is the same. An option that takes one value and is given twice keeps the last one;
+options marked *repeatable* add up. A flag is switched off again by `--name=false`.
+
+    master --processes 8 --socket :3032
+
+";
+
+const VERBS: &str = "## Verbs
+
+The same program talks to a running server through its control socket:
+
+| command | what it does |
+|---|---|
+| `master publish CHANNEL [TEXT]` | sends TEXT, or standard input without TEXT or with `-`, to every client of the channel; `--binary` makes it a binary message; prints how many workers have it |
+| `master tail CHANNEL` | prints what is published on the channel from now on, one message a line; `--json` one object a line |
+| `master status` | shows workers, channels and counters; `--json` for programs |
+
+The server is found by `--instance NAME`, by `--socket ADDRESS` (or just `:PORT`), or, if only one runs, without either.
+
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | stopped as asked, or the verb did its work |
+| 1 | the command line or configuration is wrong |
+| 2 | an address cannot be bound |
+| 3 | workers cannot boot |
+| 4 | a fault of the system or of ours |
+| 5 | a verb found no running server, lost it, or was refused |
+";
+
+/// The whole page.
+pub fn options_page() -> String {
+    let mut page = String::from(HEAD);
+    for group in Group::ALL {
+        // Writing to a String cannot fail.
+        let _infallible = write!(
+            page,
+            "## {}\n\n| option | default | meaning |\n|---|---|---|\n",
+            group.title()
+        );
+        for option in options::all().filter(|option| option.group == group) {
+            page.push_str(&row(option));
+        }
+        page.push('\n');
+    }
+    page.push_str(VERBS);
+    page
+}
+
+fn row(option: &OptionSpec) -> String {
+    let value = match option.takes {
+        Takes::Flag => String::new(),
+        Takes::One(value) | Takes::Each(value) => format!(" {}", value.replace('|', "\\|")),
+    };
+    let mut names = format!("`--{}{value}`", option.name);
+    for alias in option.aliases {
+        names.push_str(&format!(", `--{alias}`"));
+    }
+    if let Some(letter) = option.short {
+        names.push_str(&format!(", `-{letter}`"));
+    }
+    let repeats = match option.takes {
+        Takes::Each(_) => "; repeatable",
+        Takes::One(_) | Takes::Flag => "",
+    };
+    let default = match option.default {
+        "" => String::new(),
+        default => format!("`{default}`"),
+    };
+    let help = option.help.replace('|', "\\|").replace('*', "\\*");
+    format!("| {names} | {default} | {help}{repeats} |\n")
+}

@@ -1,0 +1,357 @@
+//! From the log to the clients that listen: a client is a cursor, not a queue.
+//!
+//! A client that keeps up is where its worker is, and gets what is new in one send straight from
+//! the mapping. One that the kernel does not take from has a place of its own in the log and goes
+//! on from there when it is writable. One that the log has overtaken is treated by its channel's policy (`laggards`).
+
+use std::os::fd::AsFd;
+
+use log::debug;
+
+use crate::channel::{Batch, Memberships, Piece, Run};
+use crate::event_loop::Key;
+use crate::sharedarea::{Lapped, SharedArea};
+use crate::sys::socket::{self, Progress};
+
+use super::client::{Client, Marks};
+use super::core::Core;
+use super::half::{Behind, Half, NOTHING};
+
+/// Bytes that one client gets in one go while it catches up; then the others have theirs.
+const CATCH_UP_BYTES: u64 = 256 * 1024;
+/// Entries that are looked at for one client in one go.
+const CATCH_UP_ENTRIES: u64 = 4096;
+
+/// Most ranges in one send. The area takes 64 pieces, and one range may wrap into two.
+const RANGES_PER_SEND_MAX: usize = 63;
+
+/// How far a run went.
+enum Sent {
+    All,
+    /// The kernel took so many bytes of it.
+    Short(u64),
+    Ended,
+}
+
+impl Core {
+    /// Sends what is new in the log to the clients that listen to it.
+    pub(super) fn fan_out(&mut self) {
+        let head = self.area.head();
+        if self.next > head {
+            return;
+        }
+        while self.next <= head {
+            if self.subscriptions.is_empty() {
+                self.next = head + 1;
+                break;
+            }
+            let mut batch = std::mem::take(&mut self.batch);
+            let scanned = self
+                .pin_from(self.next)
+                .and_then(|()| batch.scan(&self.area, &self.subscriptions, self.next, head));
+            match scanned {
+                Ok(next) => {
+                    self.deliver(&batch);
+                    self.next = next;
+                }
+                Err(Lapped) => self.worker_lapped(),
+            }
+            self.batch = batch;
+        }
+        self.repin();
+    }
+
+    fn deliver(&mut self, batch: &Batch) {
+        let mut several: Vec<Key> = Vec::new();
+        for (channel, run) in batch.runs() {
+            for index in 0..self.subscriptions.members(channel).len() {
+                let key = self.subscriptions.members(channel)[index];
+                match self.clients.get(key).map(|client| &client.memberships) {
+                    Some(Memberships::Many(_)) if batch.len() > 1 => several.push(key),
+                    Some(Memberships::Many(_) | Memberships::One(_) | Memberships::None) => {
+                        self.send_run(key, run);
+                    }
+                    None => {}
+                }
+            }
+        }
+        several.sort_unstable();
+        several.dedup();
+        let mut merged = std::mem::take(&mut self.merged);
+        for key in several {
+            if let Some(client) = self.clients.get(key) {
+                batch.merge(&client.memberships, &mut merged);
+                self.send_run(key, &merged);
+            }
+        }
+        self.merged = merged;
+    }
+
+    /// Sends a run to a client that keeps up; one that does not will come to it by its cursor.
+    fn send_run(&mut self, key: Key, run: &Run) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let Some(first) = run.pieces.first() else {
+            return;
+        };
+        if client.marks.contains(Marks::GONE) {
+            return;
+        }
+        if let Some(behind) = &mut client.behind {
+            behind.next = behind.next.min(first.seq);
+            return;
+        }
+        if !client.outbox.is_empty() {
+            let next = first.seq;
+            return self.fall_behind(key, Behind { next, half: None });
+        }
+        match send_ranges(&self.area, client, run) {
+            Sent::All => self.delivered += run.pieces.len() as u64,
+            Sent::Short(bytes) => {
+                let (whole, behind) = place(run, bytes, NOTHING);
+                self.delivered += whole;
+                self.fall_behind(key, behind);
+            }
+            Sent::Ended => self.lost(key),
+        }
+    }
+
+    fn fall_behind(&mut self, key: Key, behind: Behind) {
+        if let Some(half) = &behind.half {
+            self.oldest_half = self.oldest_half.min(half.frame.position);
+            self.halves.push(key);
+        }
+        if let Some(client) = self.clients.get_mut(key) {
+            if client.behind.is_none() {
+                self.laggards.push(key);
+            }
+            client.behind = Some(Box::new(behind));
+        }
+    }
+
+    /// Whether the client stands between two frames now.
+    pub(super) fn finish_half(&mut self, key: Key) -> bool {
+        let Some(client) = self.clients.get_mut(key) else {
+            return false;
+        };
+        let Some(behind) = &mut client.behind else {
+            return true;
+        };
+        while let Some(half) = &mut behind.half {
+            let fd = client.transport.as_fd();
+            let result = match &half.rescued {
+                Some(copy) => socket::send(fd, &copy[half.sent as usize..]),
+                None => socket::progress_of(self.area.send(fd, &[half.rest()])),
+            };
+            match result {
+                Ok(Progress::Moved(bytes)) => {
+                    half.sent += u32::try_from(bytes).unwrap_or(u32::MAX);
+                    if half.sent >= half.frame.bytes {
+                        behind.half = None;
+                        self.delivered += 1;
+                    }
+                }
+                Ok(Progress::Blocked) => return false,
+                Ok(Progress::Ended) | Err(_) => {
+                    self.lost(key);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Sends a client that stands between two frames what it has missed.
+    pub(super) fn catch_up(&mut self, key: Key) {
+        let mut run = std::mem::take(&mut self.merged);
+        while let Some(client) = self.clients.get_mut(key)
+            && let Some(behind) = &mut client.behind
+            && client.outbox.is_empty()
+        {
+            let next = behind.next;
+            if next >= self.next || matches!(client.memberships, Memberships::None) {
+                client.behind = None;
+                break;
+            }
+            let Ok(end) = self.gather(key, next, &mut run) else {
+                self.lag(key);
+                continue;
+            };
+            let Some(client) = self.clients.get_mut(key) else {
+                break;
+            };
+            match send_ranges(&self.area, client, &run) {
+                Sent::All => {
+                    self.delivered += run.pieces.len() as u64;
+                    client.behind = Some(Box::new(Behind {
+                        next: end,
+                        half: None,
+                    }));
+                }
+                Sent::Short(bytes) => {
+                    let (whole, behind) = place(&run, bytes, end);
+                    self.delivered += whole;
+                    self.fall_behind(key, behind);
+                    break;
+                }
+                Sent::Ended => {
+                    self.lost(key);
+                    break;
+                }
+            }
+        }
+        self.merged = run;
+        self.repin();
+    }
+
+    /// Collects what a client listens to, from `next` on but not beyond where the worker is;
+    /// returns the first entry that was not looked at.
+    fn gather(&mut self, key: Key, next: u64, run: &mut Run) -> Result<u64, Lapped> {
+        run.clear();
+        self.pin_from(next)?;
+        let end = self.next.min(next + CATCH_UP_ENTRIES);
+        let mut bytes = 0;
+        for seq in next..end {
+            let entry = self.area.entry(seq)?;
+            let channel = self.batch.listened(&self.area, &self.subscriptions, &entry);
+            let client = self.clients.get(key);
+            if let (Some(channel), Some(client)) = (channel, client)
+                && client.memberships.contains(channel)
+                && self.is_due(channel, seq)
+            {
+                run.push(Piece {
+                    seq,
+                    range: entry.range(),
+                });
+                bytes += u64::from(entry.frame_bytes);
+            }
+            if bytes >= CATCH_UP_BYTES || run.ranges.len() >= RANGES_PER_SEND_MAX {
+                return Ok(seq + 1);
+            }
+        }
+        Ok(end)
+    }
+
+    /// From now on no writer overwrites the spool from the entry `seq` on, if it is still there.
+    fn pin_from(&self, seq: u64) -> Result<(), Lapped> {
+        let start = self.area.entry(seq)?.record_position();
+        if self.participant.pin(self.oldest_half.min(start)) {
+            Ok(())
+        } else {
+            Err(Lapped)
+        }
+    }
+
+    pub(super) fn repin(&self) {
+        if self.oldest_half == u64::MAX {
+            self.participant.unpin();
+        } else {
+            // A pin that moves up is always taken.
+            let _pinned: bool = self.participant.pin(self.oldest_half);
+        }
+    }
+
+    /// The log was faster than this worker: all who listen have missed something.
+    fn worker_lapped(&mut self) {
+        let head = self.area.head();
+        debug!(
+            "the log has overtaken this worker at entry {}, now at {head}",
+            self.next
+        );
+        self.next = head + 1;
+        for key in self.clients.keys() {
+            let Some(client) = self.clients.get(key) else {
+                continue;
+            };
+            if !matches!(client.memberships, Memberships::None) {
+                self.lag(key);
+            }
+        }
+    }
+}
+
+fn send_ranges(area: &SharedArea, client: &Client, run: &Run) -> Sent {
+    let mut sent = 0;
+    for ranges in run.ranges.chunks(RANGES_PER_SEND_MAX) {
+        let wanted: u64 = ranges.iter().map(|range| u64::from(range.bytes)).sum();
+        match socket::progress_of(area.send(client.transport.as_fd(), ranges)) {
+            Ok(Progress::Moved(bytes)) => {
+                sent += bytes as u64;
+                if (bytes as u64) < wanted {
+                    return Sent::Short(sent);
+                }
+            }
+            Ok(Progress::Blocked) => return Sent::Short(sent),
+            Ok(Progress::Ended) | Err(_) => return Sent::Ended,
+        }
+    }
+    Sent::All
+}
+
+/// Where a client stands that got the first `sent` bytes of a run, and how many whole frames that
+/// were. What follows the run begins at `end`.
+fn place(run: &Run, mut sent: u64, end: u64) -> (u64, Behind) {
+    for (at, piece) in run.pieces.iter().enumerate() {
+        let bytes = u64::from(piece.range.bytes);
+        if sent < bytes {
+            let following = run.pieces.get(at + 1).map_or(end, |next| next.seq);
+            let behind = match u32::try_from(sent) {
+                Ok(sent @ 1..) => Behind {
+                    next: following,
+                    half: Some(Half {
+                        frame: piece.range,
+                        sent,
+                        rescued: None,
+                    }),
+                },
+                Ok(0) | Err(_) => Behind {
+                    next: piece.seq,
+                    half: None,
+                },
+            };
+            return (at as u64, behind);
+        }
+        sent -= bytes;
+    }
+    (
+        run.pieces.len() as u64,
+        Behind {
+            next: end,
+            half: None,
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sharedarea::Range;
+
+    #[test]
+    fn a_short_send_is_found_in_its_run() {
+        let mut run = Run::default();
+        for (seq, position) in [(3, 100), (5, 110), (6, 500)] {
+            run.push(Piece {
+                seq,
+                range: Range {
+                    position,
+                    bytes: 10,
+                },
+            });
+        }
+        let at = |sent| {
+            let (whole, behind) = place(&run, sent, 9);
+            (
+                whole,
+                behind.next,
+                behind.half.map(|half| (half.frame.position, half.sent)),
+            )
+        };
+        assert_eq!(at(0), (0, 3, None));
+        assert_eq!(at(1), (0, 5, Some((100, 1))));
+        assert_eq!(at(10), (1, 5, None));
+        assert_eq!(at(29), (2, 9, Some((500, 9))));
+        assert_eq!(at(30), (3, 9, None));
+    }
+}

@@ -1,0 +1,180 @@
+//! What the engine keeps of one peer's connection. It is small, because ten thousand idle ones
+//! should cost next to nothing: whatever is rare is boxed or empty.
+
+use crate::app::AppId;
+use crate::channel::Memberships;
+use crate::net::Transport;
+use crate::protocol::websocket::{Agreed, Connection};
+
+use super::half::Behind;
+
+/// No deadline.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// One peer's connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) transport: Transport,
+    pub(super) phase: Phase,
+    /// Frames for this client alone that the kernel has not taken yet.
+    pub(super) outbox: Outbox,
+    /// Where in the log the client is, when the kernel does not take from us as fast as the log
+    /// moves; without it the client is where the worker is.
+    pub(super) behind: Option<Box<Behind>>,
+    pub(super) memberships: Memberships,
+    /// When it was last heard of, or took something after it had been blocked.
+    pub(super) seen_ms: u64,
+    /// The deadline of every phase but [`Phase::Open`] before its closing handshake.
+    pub(super) deadline_ms: u64,
+    /// The time of the one alarm that counts; [`NEVER`] for none.
+    pub(super) alarm_ms: u64,
+    pub(super) app: Option<AppId>,
+    pub(super) marks: Marks,
+}
+
+bitflags::bitflags! {
+    /// Independent facts about a client; its state is [`Phase`].
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) struct Marks: u8 {
+        /// The app has asked not to read from it.
+        const PAUSED = 1;
+        /// There may be input that no event will tell us about again.
+        const UNREAD = 1 << 1;
+        /// It is on the list of those to flush in this turn.
+        const DIRTY = 1 << 2;
+        /// A ping of ours is unanswered.
+        const PINGED = 1 << 3;
+        /// The peer has ended its side of the stream.
+        const ENDED = 1 << 4;
+        /// It is on the list of those that are gone.
+        const GONE = 1 << 5;
+        /// At least one request was answered.
+        const SERVED = 1 << 6;
+    }
+}
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// A request head is awaited; what has come of it.
+    Head(Vec<u8>),
+    /// A WebSocket was asked for, and the app has not answered.
+    Deciding(Box<Deciding>),
+    /// A WebSocket, until it is closed.
+    Open(Connection),
+    /// All is said and about to be sent; what still comes is thrown away until the peer ends.
+    Lingering {
+        /// Our direction is ended.
+        shut: bool,
+    },
+}
+
+/// What an accepted handshake needs.
+#[derive(Debug)]
+pub(super) struct Deciding {
+    pub(super) key: String,
+    pub(super) subprotocols: Vec<String>,
+    pub(super) deflate: Option<Agreed>,
+    /// What came behind the head.
+    pub(super) unread: Vec<u8>,
+}
+
+impl Client {
+    pub(super) fn new(transport: Transport, now_ms: u64, deadline_ms: u64) -> Self {
+        Self {
+            transport,
+            phase: Phase::Head(Vec::new()),
+            outbox: Outbox::default(),
+            behind: None,
+            memberships: Memberships::default(),
+            seen_ms: now_ms,
+            deadline_ms,
+            alarm_ms: NEVER,
+            app: None,
+            marks: Marks::empty(),
+        }
+    }
+
+    /// Whether it may be read from now.
+    pub(super) fn is_readable(&self, outbox_bytes_max: usize) -> bool {
+        !self.marks.contains(Marks::PAUSED)
+            && !matches!(self.phase, Phase::Deciding(_))
+            && self.outbox.len() < outbox_bytes_max
+    }
+
+    /// Whether a frame of the log is half sent, so that nothing else may go out.
+    pub(super) fn is_mid_frame(&self) -> bool {
+        self.behind
+            .as_ref()
+            .is_some_and(|behind| behind.half.is_some())
+    }
+}
+
+/// Bytes that wait for one client, in order.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outbox {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.len() == self.sent
+    }
+
+    /// What waits.
+    pub(super) fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// Where more may be appended.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Forgets what the kernel has taken. An emptied outbox gives its memory back; of a long one
+    /// the sent part is dropped when it outweighs the rest, so that it never takes more than twice
+    /// of what waits.
+    pub(super) fn consume(&mut self, sent: usize) {
+        self.sent += sent;
+        if self.sent >= self.bytes.len() {
+            *self = Self::default();
+        } else if self.sent > self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outbox_keeps_order_and_gives_memory_back() {
+        let mut outbox = Outbox::default();
+        outbox.push(b"abcdef");
+        outbox.consume(2);
+        assert_eq!(outbox.unsent(), b"cdef");
+        outbox.push(b"gh");
+        outbox.consume(3);
+        assert_eq!(outbox.unsent(), b"fgh");
+        assert_eq!(outbox.len(), 3);
+        outbox.consume(3);
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn an_idle_client_is_small() {
+        assert!(size_of::<Client>() <= 200, "{}", size_of::<Client>());
+    }
+}

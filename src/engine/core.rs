@@ -1,0 +1,248 @@
+//! The engine's state but for the apps: what an app may touch while it is called.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use log::warn;
+
+use crate::app::AppId;
+use crate::channel::{Batch, Run, Subscriptions};
+use crate::event_loop::{EventLoop, Key, Ready, Slab, Source, Timers};
+use crate::net::Transport;
+use crate::protocol::websocket::{CloseCode, Closed, Codec, State};
+use crate::sharedarea::{Participant, SharedArea};
+
+use super::Settings;
+use super::client::{Client, Marks, Phase};
+use super::half::Rescued;
+use super::output::Output;
+use super::publish::Waiting;
+
+/// How long a connection may take to end after all is said.
+pub(super) const LINGER_MS: u64 = 2_000;
+/// How long the peer may take to answer our close frame.
+pub(super) const CLOSING_MS: u64 = 5_000;
+
+/// A conversation that is over.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) key: Key,
+    /// The app that has to be told.
+    pub(super) app: Option<AppId>,
+    pub(super) closed: Closed,
+}
+
+/// The end of a conversation without a closing handshake.
+pub(super) fn abnormal() -> Closed {
+    Closed {
+        code: CloseCode::ABNORMAL,
+        reason: String::new(),
+        clean: false,
+        fault: None,
+    }
+}
+
+/// Clients, channels, the log and the loop.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    pub(super) event_loop: EventLoop,
+    pub(super) clients: Slab<Client>,
+    pub(super) timers: Timers,
+    pub(super) codec: Codec,
+    pub(super) output: Output,
+    pub(super) area: SharedArea,
+    pub(super) participant: Participant,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) batch: Batch,
+    pub(super) merged: Run,
+    /// The first entry of the log that this worker has not looked at.
+    pub(super) next: u64,
+    /// Clients whose half-sent frame may be pinned.
+    pub(super) halves: Vec<Key>,
+    /// The oldest pinned byte of them.
+    pub(super) oldest_half: u64,
+    pub(super) rescued: Rescued,
+    /// Clients that may be behind, and when to look at them next.
+    pub(super) laggards: Vec<Key>,
+    pub(super) laggards_due_ms: u64,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) waiting_bytes: usize,
+    /// Clients that may have input of which no event will tell.
+    pub(super) unread: Vec<Key>,
+    /// Clients whose upgrade was just accepted, and what they had sent behind their head before.
+    pub(super) opened: Vec<(Key, Vec<u8>)>,
+    /// Conversations that are over, and why.
+    pub(super) gone: Vec<Gone>,
+    pub(super) draining: bool,
+    /// The next turn must not wait.
+    pub(super) again: bool,
+    pub(super) delivered: u64,
+    pub(super) lapped: u64,
+    pub(super) now_ms: u64,
+}
+
+impl Core {
+    pub(super) fn new(
+        settings: Settings,
+        area: SharedArea,
+        participant: Participant,
+    ) -> io::Result<Self> {
+        let event_loop = EventLoop::new()?;
+        event_loop.register_readable(area.bell(), Source::Bell)?;
+        let now_ms = event_loop.now_ms();
+        Ok(Self {
+            codec: Codec::new(settings.message, settings.deflate),
+            subscriptions: Subscriptions::new(settings.channel_rules.clone()),
+            settings,
+            event_loop,
+            clients: Slab::new(),
+            timers: Timers::new(),
+            output: Output::default(),
+            next: area.head() + 1,
+            area,
+            participant,
+            batch: Batch::new(),
+            merged: Run::default(),
+            halves: Vec::new(),
+            oldest_half: u64::MAX,
+            rescued: Rescued::default(),
+            laggards: Vec::new(),
+            laggards_due_ms: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            unread: Vec::new(),
+            opened: Vec::new(),
+            gone: Vec::new(),
+            draining: false,
+            again: false,
+            delivered: 0,
+            lapped: 0,
+            now_ms,
+        })
+    }
+
+    /// Waits for something to do, but not when there is something already.
+    pub(super) fn wait(&mut self, wait_max: Duration, ready: &mut Vec<Ready>) -> io::Result<()> {
+        let mut timeout = wait_max;
+        if let Some(at_ms) = self.timers.next() {
+            timeout = timeout.min(Duration::from_millis(at_ms.saturating_sub(self.now_ms)));
+        }
+        if !self.waiting.is_empty() {
+            timeout = timeout.min(Duration::from_millis(1));
+        }
+        if std::mem::take(&mut self.again) || !self.unread.is_empty() {
+            timeout = Duration::ZERO;
+        }
+        if timeout.is_zero() || !self.participant.park(self.next - 1) {
+            self.now_ms = self.event_loop.wait(Some(Duration::ZERO), ready)?;
+            return Ok(());
+        }
+        let waited = self.event_loop.wait(Some(timeout), ready);
+        self.participant.unpark();
+        self.now_ms = waited?;
+        Ok(())
+    }
+
+    pub(super) fn take_unread(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.unread)
+    }
+
+    pub(super) fn adopt(&mut self, transport: Transport) -> Option<Key> {
+        let deadline_ms = self.now_ms + self.settings.handshake_timeout_ms;
+        let key = self
+            .clients
+            .insert(Client::new(transport, self.now_ms, deadline_ms));
+        let client = self.clients.get(key)?;
+        let fd = std::os::fd::AsFd::as_fd(&client.transport);
+        if let Err(error) = self.event_loop.register(fd, Source::Client(key)) {
+            warn!("a client could not be watched and was dropped: {error}");
+            self.clients.remove(key);
+            return None;
+        }
+        self.arm(key);
+        self.count_clients();
+        Some(key)
+    }
+
+    /// The app of a client whose WebSocket is open.
+    pub(super) fn open_app(&self, key: Key) -> Option<AppId> {
+        let client = self.clients.get(key)?;
+        match &client.phase {
+            Phase::Open(connection) if connection.state() == State::Open => client.app,
+            Phase::Open(_) | Phase::Head(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,
+        }
+    }
+
+    /// Ends a connection that waits between two requests.
+    pub(super) fn drop_idle(&mut self, key: Key) {
+        if let Some(Client {
+            phase: Phase::Head(head),
+            outbox,
+            ..
+        }) = self.clients.get(key)
+            && head.is_empty()
+            && outbox.is_empty()
+        {
+            self.forget(key);
+        }
+    }
+
+    /// Notes that a client is over; `settle` tells its app and forgets it.
+    pub(super) fn lost(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        if client.marks.contains(Marks::GONE) {
+            return;
+        }
+        client.marks.insert(Marks::GONE);
+        let (app, closed) = match &mut client.phase {
+            Phase::Open(connection) => (client.app, connection.end_of_stream()),
+            Phase::Deciding(_) => (client.app, None),
+            Phase::Head(_) | Phase::Lingering { .. } => (None, None),
+        };
+        let closed = closed.unwrap_or_else(abnormal);
+        self.gone.push(Gone { key, app, closed });
+    }
+
+    /// Forgets a client that is lost. One that still has something to be sent stays.
+    pub(super) fn bury(&mut self, key: Key) {
+        if self
+            .clients
+            .get(key)
+            .is_some_and(|client| client.marks.contains(Marks::GONE))
+        {
+            self.forget(key);
+        }
+    }
+
+    /// Takes a client out without telling anybody.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.leave_all_channels(key);
+        if self.clients.remove(key).is_some() {
+            self.count_clients();
+        }
+    }
+
+    pub(super) fn count_subscriptions(&self) {
+        let count = u32::try_from(self.subscriptions.len()).unwrap_or(u32::MAX);
+        self.participant.set_subscriptions(count);
+    }
+
+    fn count_clients(&self) {
+        let count = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        self.participant.set_clients(count);
+    }
+
+    /// Tells the board where this worker is.
+    pub(super) fn report(&mut self) {
+        self.participant.set_cursor(self.next - 1);
+        self.participant.beat(self.now_ms.saturating_mul(1000));
+        self.participant
+            .count_delivered(std::mem::take(&mut self.delivered));
+        self.participant
+            .count_lapped(std::mem::take(&mut self.lapped));
+    }
+}

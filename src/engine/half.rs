@@ -1,0 +1,82 @@
+//! Clients that lag behind the log, and the frames that are half sent to them.
+//!
+//! A client's place in the log is a number, so a slow client costs no queue. Only a frame that the
+//! kernel has taken half of must stay: it is pinned in the spool. When it grows old, or a
+//! writer is waiting for its place, it is copied out once, for all that hang at the same frame.
+
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+
+use crate::sharedarea::{Range, SharedArea};
+
+/// Bytes of copied frames in one worker, at most; beyond that the laggards are dropped.
+pub(super) const RESCUED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// No entry of the log waits for the client.
+pub(super) const NOTHING: u64 = u64::MAX;
+
+/// A client that is not where its worker is.
+#[derive(Debug)]
+pub(super) struct Behind {
+    /// The first entry of the log that is for it and that it has not got, or one before that;
+    /// [`NOTHING`] when there is none.
+    pub(super) next: u64,
+    /// The frame before that, if it is half sent.
+    pub(super) half: Option<Half>,
+}
+
+/// A frame that must be finished before anything else is sent.
+#[derive(Debug)]
+pub(super) struct Half {
+    pub(super) frame: Range,
+    pub(super) sent: u32,
+    pub(super) rescued: Option<Rc<Vec<u8>>>,
+}
+
+impl Half {
+    /// What is left of it in the spool.
+    pub(super) fn rest(&self) -> Range {
+        Range {
+            position: self.frame.position + u64::from(self.sent),
+            bytes: self.frame.bytes - self.sent,
+        }
+    }
+}
+
+/// Copies of frames, shared by all clients that hang at the same one.
+#[derive(Debug, Default)]
+pub(super) struct Rescued {
+    by_position: HashMap<u64, Weak<Vec<u8>>>,
+}
+
+impl Rescued {
+    /// The copy of a frame that is pinned; `None` when no more may be copied.
+    pub(super) fn copy(&mut self, area: &SharedArea, frame: Range) -> Option<Rc<Vec<u8>>> {
+        if let Some(copy) = self
+            .by_position
+            .get(&frame.position)
+            .and_then(Weak::upgrade)
+        {
+            return Some(copy);
+        }
+        self.by_position.retain(|_, copy| copy.strong_count() > 0);
+        if self.bytes() + frame.bytes as usize > RESCUED_BYTES_MAX {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(frame.bytes as usize);
+        area.copy_out(frame, &mut bytes).ok()?;
+        let copy = Rc::new(bytes);
+        self.by_position
+            .insert(frame.position, Rc::downgrade(&copy));
+        Some(copy)
+    }
+
+    /// Bytes of all copies.
+    pub(super) fn bytes(&self) -> usize {
+        self.by_position
+            .values()
+            .filter_map(Weak::upgrade)
+            .map(|copy| copy.len())
+            .sum()
+    }
+}

@@ -1,0 +1,171 @@
+//! Request heads: plain requests answered, upgrades put before the app.
+
+use crate::app::{Context, Response};
+use crate::event_loop::Key;
+use crate::protocol::http::{self, Parsed, Request, Status, encode_response, parse_request};
+use crate::protocol::websocket::{Upgrade, negotiate, origin_allowed, read_upgrade};
+
+use super::Engine;
+use super::client::{Client, Deciding, Marks, Phase};
+use super::core::Core;
+
+impl Engine {
+    /// Takes bytes of a request head; returns how many were used.
+    pub(super) fn feed_head(&mut self, key: Key, input: &[u8]) -> usize {
+        let Some(Client {
+            phase: Phase::Head(head),
+            ..
+        }) = self.core.clients.get_mut(key)
+        else {
+            return 0;
+        };
+        // What came before is put in front; mostly nothing did, and nothing is copied.
+        let mut gathered = std::mem::take(head);
+        let before = gathered.len();
+        let bytes: &[u8] = if before == 0 {
+            input
+        } else {
+            gathered.extend_from_slice(input);
+            &gathered
+        };
+        let limits = self.core.settings.head;
+        match parse_request(bytes, &limits) {
+            Ok(Parsed::Complete { value, consumed }) => {
+                self.request(key, &value);
+                consumed.saturating_sub(before)
+            }
+            Ok(Parsed::Partial) => {
+                let kept = bytes.to_vec();
+                self.core.await_head(key, kept, before == 0);
+                input.len()
+            }
+            Err(error) => {
+                self.core
+                    .refuse(key, error.status(), &error.to_string(), &[]);
+                input.len()
+            }
+        }
+    }
+
+    fn request(&mut self, key: Key, request: &Request<'_>) {
+        if self.core.draining {
+            let headers = [("Retry-After", "1")];
+            let text = "this server is going away";
+            return self
+                .core
+                .refuse(key, Status::SERVICE_UNAVAILABLE, text, &headers);
+        }
+        match read_upgrade(request) {
+            Ok(Some(upgrade)) => self.upgrade(key, request, &upgrade),
+            Ok(None) => self.answer(key, request),
+            Err(refusal) => {
+                let headers = refusal.headers();
+                self.core
+                    .refuse(key, refusal.status(), &refusal.to_string(), headers);
+            }
+        }
+    }
+
+    /// A plain request goes to the app of its path.
+    fn answer(&mut self, key: Key, request: &Request<'_>) {
+        let app = self.apps.route(request.path());
+        let response = self.apps.get_mut(app).request(request);
+        let kept = self.core.settings.http_keepalive_ms > 0;
+        let keep_alive = kept && request.keep_alive() && !request.has_body();
+        self.core
+            .respond(key, &response, keep_alive, request.method() == "HEAD");
+    }
+
+    fn upgrade(&mut self, key: Key, request: &Request<'_>, upgrade: &Upgrade<'_>) {
+        let core = &mut self.core;
+        if !origin_allowed(upgrade.origin, upgrade.host, &core.settings.origins) {
+            let text = "this origin may not connect (--origin)";
+            return core.refuse(key, Status::FORBIDDEN, text, &[]);
+        }
+        let deciding = Deciding {
+            key: upgrade.key.to_owned(),
+            subprotocols: upgrade
+                .subprotocols
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
+            deflate: negotiate(&upgrade.offers, &core.settings.deflate),
+            unread: Vec::new(),
+        };
+        let app = self.apps.route(request.path());
+        if let Some(client) = core.clients.get_mut(key) {
+            client.phase = Phase::Deciding(Box::new(deciding));
+            client.app = Some(app);
+            self.apps
+                .get_mut(app)
+                .upgrade(&mut Context::new(core), key, request);
+            self.settle();
+        }
+    }
+}
+
+impl Core {
+    /// Keeps the beginning of a head. The next request of a kept-alive connection has its own time.
+    fn await_head(&mut self, key: Key, kept: Vec<u8>, first: bool) {
+        let deadline_ms = self.now_ms + self.settings.handshake_timeout_ms;
+        if let Some(client) = self.clients.get_mut(key)
+            && let Phase::Head(head) = &mut client.phase
+        {
+            *head = kept;
+            if first && client.marks.contains(Marks::SERVED) {
+                client.deadline_ms = deadline_ms;
+                self.arm(key);
+            }
+        }
+    }
+
+    /// Answers with an error and ends the connection.
+    pub(super) fn refuse(
+        &mut self,
+        key: Key,
+        status: Status,
+        text: &str,
+        headers: &[(&'static str, &'static str)],
+    ) {
+        let mut response = Response::text(status, format!("{text}\n"));
+        for (name, value) in headers {
+            response = response.with(name, *value);
+        }
+        self.respond(key, &response, false, false);
+    }
+
+    /// Writes a response; the connection goes on with the next head, or ends after it.
+    pub(super) fn respond(
+        &mut self,
+        key: Key,
+        response: &Response,
+        keep_alive: bool,
+        head_only: bool,
+    ) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let headers: Vec<(&str, &str)> = response
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_ref()))
+            .collect();
+        let out = self.output.sink(key, &mut client.outbox, &mut client.marks);
+        let response = http::Response {
+            status: response.status,
+            headers: &headers,
+            body: &response.body,
+            keep_alive,
+            head_only,
+        };
+        encode_response(&response, out);
+        client.marks.insert(Marks::SERVED);
+        if keep_alive {
+            client.phase = Phase::Head(Vec::new());
+            client.deadline_ms = self.now_ms + self.settings.http_keepalive_ms;
+            self.arm(key);
+        } else {
+            self.linger(key);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! From readable sockets to the app's callbacks.
+
+use log::debug;
+
+use crate::app::{Context, Message};
+use crate::event_loop::Key;
+use crate::net::Progress;
+use crate::protocol::websocket::{Closed, Event, State};
+
+use super::Engine;
+use super::client::{Client, Marks, Phase};
+use super::core::CLOSING_MS;
+
+/// Reads of one client in one turn; then the others have theirs.
+const READS_PER_TURN: usize = 4;
+
+impl Engine {
+    /// Reads what a client has sent and acts on it. `ended`: the peer has ended its side, so read
+    /// on until that is seen.
+    pub(super) fn readable(&mut self, key: Key, ended: bool) {
+        let mut buffer = std::mem::take(&mut self.receive);
+        for _ in 0..READS_PER_TURN {
+            let Some(client) = self.core.clients.get_mut(key) else {
+                break;
+            };
+            client.marks.remove(Marks::UNREAD);
+            if !client.is_readable(self.core.settings.outbox_bytes_max) {
+                client.marks.insert(Marks::UNREAD);
+                break;
+            }
+            match client.transport.receive(&mut buffer) {
+                Ok(Progress::Moved(bytes)) => {
+                    client.seen_ms = self.core.now_ms;
+                    if client.marks.contains(Marks::PINGED) {
+                        client.marks.remove(Marks::PINGED);
+                        self.core.arm(key);
+                    }
+                    self.feed(key, &mut buffer[..bytes]);
+                    if bytes < buffer.len() && !ended {
+                        // Edge-triggered: a short read has emptied the socket, and what comes
+                        // later makes a new edge.
+                        self.receive = buffer;
+                        return;
+                    }
+                }
+                Ok(Progress::Blocked) => {
+                    self.receive = buffer;
+                    return;
+                }
+                Ok(Progress::Ended) => {
+                    self.stream_ended(key);
+                    self.receive = buffer;
+                    return;
+                }
+                Err(error) => {
+                    debug!("receiving from a client failed, it is dropped: {error}");
+                    self.core.lost(key);
+                    self.settle();
+                    self.receive = buffer;
+                    return;
+                }
+            }
+        }
+        self.receive = buffer;
+        self.read_on_later(key);
+    }
+
+    /// The budget is used up, or the client may not be read from now.
+    fn read_on_later(&mut self, key: Key) {
+        if let Some(client) = self.core.clients.get_mut(key) {
+            client.marks.insert(Marks::UNREAD);
+            if client.is_readable(self.core.settings.outbox_bytes_max) {
+                self.core.unread.push(key);
+            }
+        }
+    }
+
+    /// Acts on `input`; all answers to it leave in one send.
+    fn feed(&mut self, key: Key, input: &mut [u8]) {
+        self.core.output.cork(key);
+        let mut done = 0;
+        while done < input.len() {
+            let rest = &mut input[done..];
+            let Some(client) = self.core.clients.get_mut(key) else {
+                break;
+            };
+            match &mut client.phase {
+                Phase::Head(_) => done += self.feed_head(key, rest),
+                Phase::Open(_) => done += self.feed_messages(key, rest),
+                Phase::Deciding(deciding) => {
+                    deciding.unread.extend_from_slice(rest);
+                    break;
+                }
+                Phase::Lingering { .. } => break,
+            }
+        }
+        self.core.uncork();
+        if !self.core.gone.is_empty() {
+            self.settle();
+        }
+    }
+
+    /// The bytes used; less than all when the connection has left its open phase.
+    fn feed_messages(&mut self, key: Key, input: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < input.len() {
+            let Self { core, apps, .. } = self;
+            let Some(Client {
+                phase: Phase::Open(connection),
+                outbox,
+                marks,
+                app,
+                ..
+            }) = core.clients.get_mut(key)
+            else {
+                break;
+            };
+            let Some(app) = *app else {
+                break;
+            };
+            let open = connection.state() == State::Open;
+            let out = core.output.sink(key, outbox, marks);
+            let step = connection.receive(&mut input[done..], &mut core.codec, out);
+            done += step.consumed;
+            match step.event {
+                None => {}
+                Some(Event::Message { kind, payload }) if open => {
+                    let message = Message { kind, payload };
+                    apps.get_mut(app)
+                        .message(&mut Context::new(core), key, message);
+                }
+                Some(Event::Message { .. } | Event::Ping(_) | Event::Pong(_)) => {}
+                Some(Event::Closed(closed)) => self.closed(key, &closed),
+            }
+            if !self.core.gone.is_empty() || !self.core.opened.is_empty() {
+                self.settle();
+            }
+        }
+        done
+    }
+
+    /// The closing handshake is done, or the peer broke the protocol.
+    fn closed(&mut self, key: Key, closed: &Closed) {
+        if let Some(fault) = &closed.fault {
+            debug!("a client was closed with {}: {fault}", closed.code);
+        }
+        let app = self.core.clients.get(key).and_then(|client| client.app);
+        self.core.linger(key);
+        if let Some(app) = app {
+            self.apps
+                .get_mut(app)
+                .close(&mut Context::new(&mut self.core), key, closed);
+        }
+    }
+
+    /// The peer sends no more.
+    fn stream_ended(&mut self, key: Key) {
+        let Some(client) = self.core.clients.get_mut(key) else {
+            return;
+        };
+        client.marks.insert(Marks::ENDED);
+        match &client.phase {
+            Phase::Open(_) | Phase::Deciding(_) => self.core.lost(key),
+            Phase::Head(_) | Phase::Lingering { .. } => {
+                if client.outbox.is_empty() {
+                    self.core.forget(key);
+                } else {
+                    self.core.linger(key);
+                }
+            }
+        }
+        self.settle();
+    }
+
+    /// The app has accepted a client, just now or some time after it had asked.
+    pub(super) fn opened(&mut self, key: Key, mut unread: Vec<u8>) {
+        let Some(client) = self.core.clients.get_mut(key) else {
+            return;
+        };
+        let Some(app) = client.app else {
+            return;
+        };
+        self.core.keep_alive(key);
+        self.apps
+            .get_mut(app)
+            .open(&mut Context::new(&mut self.core), key);
+        self.feed_messages(key, &mut unread);
+        if let Some(client) = self.core.clients.get(key)
+            && client.marks.contains(Marks::UNREAD)
+        {
+            self.core.unread.push(key);
+        }
+    }
+}
+
+impl super::core::Core {
+    /// After our close frame the peer has this long to answer.
+    pub(super) fn await_closing(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.deadline_ms = self.now_ms + CLOSING_MS;
+            self.arm(key);
+        }
+    }
+}

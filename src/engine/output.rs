@@ -1,0 +1,262 @@
+//! Bytes on their way out: corked while a client is read from, in its outbox when the kernel does
+//! not take them, flushed at the end of a turn when they came from elsewhere.
+
+use std::io::IoSlice;
+
+use crate::app::Message;
+use crate::event_loop::Key;
+use crate::net::Progress;
+use crate::protocol::websocket::{State, frame_header};
+
+use super::client::{Client, Marks, Phase};
+use super::core::{Core, LINGER_MS};
+
+/// The shared buffer is given back to the system when it has grown beyond this.
+const CORK_BYTES_KEPT: usize = 4 * 1024 * 1024;
+
+/// Messages from this size on are sent from where they lie. Below it, one copy costs less than the
+/// system call that it saves by gathering.
+pub(super) const LARGE_BYTES: usize = 8 * 1024;
+
+/// Where bytes for clients go first.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    /// All answers to one read; sent as one.
+    corked: Vec<u8>,
+    /// Who is being read from.
+    reader: Option<Key>,
+    /// Who has got something in its outbox during this turn.
+    dirty: Vec<Key>,
+}
+
+impl Output {
+    /// From now on what is for `key` is gathered, until [`Core::uncork`].
+    pub(super) fn cork(&mut self, key: Key) {
+        self.reader = Some(key);
+    }
+
+    /// Where bytes for `key` are to be appended, given the parts of it that matter.
+    pub(super) fn sink<'o>(
+        &'o mut self,
+        key: Key,
+        outbox: &'o mut super::client::Outbox,
+        marks: &mut Marks,
+    ) -> &'o mut Vec<u8> {
+        if self.reader == Some(key) {
+            return &mut self.corked;
+        }
+        if !marks.contains(Marks::DIRTY) {
+            marks.insert(Marks::DIRTY);
+            self.dirty.push(key);
+        }
+        outbox.tail()
+    }
+
+    /// Bytes gathered for the client that is being read from.
+    pub(super) fn corked_bytes(&self, key: Key) -> usize {
+        if self.reader == Some(key) {
+            self.corked.len()
+        } else {
+            0
+        }
+    }
+}
+
+impl Core {
+    /// Sends what was gathered for the client that was read from.
+    pub(super) fn uncork(&mut self) {
+        let Some(key) = self.output.reader.take() else {
+            return;
+        };
+        if self.send_corked(key) {
+            self.farewell(key);
+        } else {
+            self.lost(key);
+        }
+    }
+
+    /// Whether the client is still there.
+    fn send_corked(&mut self, key: Key) -> bool {
+        let corked = &mut self.output.corked;
+        let mut there = true;
+        if let Some(client) = self.clients.get_mut(key)
+            && !corked.is_empty()
+        {
+            let mut sent = 0;
+            if client.outbox.is_empty() && !client.is_mid_frame() {
+                match client.transport.send(corked) {
+                    Ok(Progress::Moved(bytes)) => sent = bytes,
+                    Ok(Progress::Blocked) => {}
+                    Ok(Progress::Ended) | Err(_) => there = false,
+                }
+            }
+            if sent < corked.len() {
+                client.outbox.push(&corked[sent..]);
+            }
+        }
+        corked.clear();
+        if corked.capacity() > CORK_BYTES_KEPT {
+            *corked = Vec::new();
+        }
+        there
+    }
+
+    /// Sends a large message to a client from where it lies, behind what is gathered for it.
+    /// `false` when that cannot be done: it is compressed, has to wait, or the client is not open.
+    pub(super) fn send_large(&mut self, key: Key, message: &Message<'_>) -> bool {
+        let Some(client) = self.clients.get_mut(key) else {
+            return false;
+        };
+        let Phase::Open(connection) = &client.phase else {
+            return false;
+        };
+        let direct = connection.state() == State::Open && connection.deflate().is_none();
+        if !direct || !client.outbox.is_empty() || client.is_mid_frame() {
+            return false;
+        }
+        let header = frame_header(message.kind, false, message.payload.len());
+        let gathered: &[u8] = if self.output.reader == Some(key) {
+            &self.output.corked
+        } else {
+            &[]
+        };
+        let pieces = [gathered, header.as_bytes(), &message.payload];
+        let sent = match client.transport.send_pieces(&pieces.map(IoSlice::new)) {
+            Ok(Progress::Moved(bytes)) => bytes,
+            Ok(Progress::Blocked) => 0,
+            Ok(Progress::Ended) | Err(_) => {
+                self.lost(key);
+                return true;
+            }
+        };
+        let mut skip = sent;
+        for piece in pieces {
+            let of_piece = skip.min(piece.len());
+            client.outbox.push(&piece[of_piece..]);
+            skip -= of_piece;
+        }
+        if self.output.reader == Some(key) {
+            self.output.corked.clear();
+        }
+        true
+    }
+
+    /// Sends what others have put into outboxes during this turn.
+    pub(super) fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.output.dirty);
+        for key in dirty.drain(..) {
+            if let Some(client) = self.clients.get_mut(key) {
+                client.marks.remove(Marks::DIRTY);
+                self.push_out(key);
+            }
+        }
+        self.output.dirty = dirty;
+    }
+
+    /// The kernel takes again: goes on where it was blocked.
+    pub(super) fn writable(&mut self, key: Key) {
+        let Some(client) = self.clients.get(key) else {
+            return;
+        };
+        if client.outbox.is_empty() && client.behind.is_none() {
+            return;
+        }
+        let was_full = client.outbox.len() >= self.settings.outbox_bytes_max;
+        self.push_out(key);
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        client.seen_ms = self.now_ms;
+        let readable = client.is_readable(self.settings.outbox_bytes_max);
+        if was_full && readable && client.marks.contains(Marks::UNREAD) {
+            client.marks.remove(Marks::UNREAD);
+            self.unread.push(key);
+        }
+    }
+
+    /// Sends in the order that keeps frames whole: the half-sent frame, the outbox, the log.
+    pub(super) fn push_out(&mut self, key: Key) {
+        if self.finish_half(key) && self.flush_outbox(key) {
+            self.catch_up(key);
+            self.farewell(key);
+        }
+    }
+
+    /// Whether the outbox is empty now.
+    fn flush_outbox(&mut self, key: Key) -> bool {
+        let Some(client) = self.clients.get_mut(key) else {
+            return false;
+        };
+        while !client.outbox.is_empty() {
+            match client.transport.send(client.outbox.unsent()) {
+                Ok(Progress::Moved(bytes)) => client.outbox.consume(bytes),
+                Ok(Progress::Blocked) => return false,
+                Ok(Progress::Ended) | Err(_) => {
+                    self.lost(key);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Ends our direction once everything is sent to a client whose conversation is over.
+    fn farewell(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        if !client.outbox.is_empty() || client.is_mid_frame() {
+            return;
+        }
+        if let Phase::Lingering { shut } = &mut client.phase
+            && !*shut
+        {
+            *shut = true;
+            client.transport.shutdown_write();
+            client.deadline_ms = self.now_ms + LINGER_MS;
+            if client.marks.contains(Marks::ENDED) {
+                self.forget(key);
+            } else {
+                self.arm(key);
+            }
+        }
+    }
+
+    /// Nothing more will be said to this client but what is gathered or in its outbox.
+    pub(super) fn linger(&mut self, key: Key) {
+        self.leave_all_channels(key);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.phase = Phase::Lingering { shut: false };
+            client.deadline_ms = self.now_ms + LINGER_MS;
+            self.arm(key);
+            if self.output.reader != Some(key) {
+                self.farewell(key);
+            }
+        }
+    }
+
+    /// The part of a client that writes, with where it writes to.
+    pub(super) fn with_connection<R>(
+        &mut self,
+        key: Key,
+        write: impl FnOnce(
+            &mut crate::protocol::websocket::Connection,
+            &mut crate::protocol::websocket::Codec,
+            &mut Vec<u8>,
+        ) -> R,
+    ) -> Option<R> {
+        let Client {
+            phase,
+            outbox,
+            marks,
+            ..
+        } = self.clients.get_mut(key)?;
+        match phase {
+            Phase::Open(connection) => {
+                let out = self.output.sink(key, outbox, marks);
+                Some(write(connection, &mut self.codec, out))
+            }
+            Phase::Head(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! From an app's `publish` into the log, and the queue for when the log does not take it at once.
+
+use crate::app::{Message, PublishError};
+use crate::channel::ChannelName;
+use crate::protocol::websocket::{Kind, frame_header};
+use crate::sharedarea::{self, EntryFlags, Publication};
+
+use super::core::Core;
+
+/// Bytes of messages that may wait for room in the log.
+const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A message that the log did not take.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    channel: Box<str>,
+    flags: EntryFlags,
+    frame: Vec<u8>,
+}
+
+impl Core {
+    /// Publishes, or queues what the log does not take now; what waits keeps its order.
+    pub(super) fn publish_or_wait(
+        &mut self,
+        channel: ChannelName<'_>,
+        message: &Message<'_>,
+    ) -> Result<(), PublishError> {
+        let header = frame_header(message.kind, false, message.payload.len());
+        let flags = match message.kind {
+            Kind::Text => EntryFlags::TEXT,
+            Kind::Binary => EntryFlags::BINARY,
+        };
+        let parts = [header.as_bytes(), &message.payload];
+        if self.waiting.is_empty() && self.try_publish(channel.as_str(), flags, &parts)? {
+            return Ok(());
+        }
+        let frame = parts.concat();
+        if self.waiting_bytes + frame.len() > WAITING_BYTES_MAX {
+            return Err(PublishError::Full);
+        }
+        self.waiting_bytes += frame.len();
+        self.waiting.push_back(Waiting {
+            channel: channel.as_str().into(),
+            flags,
+            frame,
+        });
+        Ok(())
+    }
+
+    /// Whether the log took it.
+    fn try_publish(
+        &mut self,
+        channel: &str,
+        flags: EntryFlags,
+        parts: &[&[u8]],
+    ) -> Result<bool, PublishError> {
+        let time_us = self.event_loop.wall_us();
+        let publication = Publication {
+            channel,
+            flags,
+            parts,
+            alternate: &[],
+            origin: 0,
+            time_us,
+        };
+        match self.participant.publish(&publication) {
+            Ok(_) => {
+                self.again = true;
+                Ok(true)
+            }
+            Err(sharedarea::PublishError::WouldBlock) => Ok(false),
+            Err(sharedarea::PublishError::TooLarge { bytes, max }) => {
+                Err(PublishError::TooLarge { bytes, max })
+            }
+            Err(sharedarea::PublishError::InvalidChannel) => {
+                Err(PublishError::Name(crate::channel::InvalidName::Empty))
+            }
+        }
+    }
+
+    /// Tries again what had to wait.
+    pub(super) fn retry_publications(&mut self) {
+        while let Some(first) = self.waiting.pop_front() {
+            match self.try_publish(&first.channel, first.flags, &[&first.frame]) {
+                Ok(false) => {
+                    self.waiting.push_front(first);
+                    return;
+                }
+                // Too large cannot be here: it was told when the message was queued.
+                Ok(true) | Err(_) => self.waiting_bytes -= first.frame.len(),
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The engine with real sockets but in one thread: the test pumps its turns.
+
+mod http;
+mod log;
+mod rig;
+mod websocket;

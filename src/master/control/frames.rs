@@ -1,0 +1,429 @@
+//! Frames of the control socket: bytes to requests and answers and back.
+//!
+//! Pure. It must not know where the bytes come from.
+
+use thiserror::Error;
+
+use crate::protocol::websocket::Kind;
+
+/// What a frame may have beyond the message it carries: kind, flags, name.
+pub const OVERHEAD_BYTES_MAX: usize = 1024;
+
+const LENGTH_BYTES: usize = 4;
+
+const PUBLISH: u8 = 1;
+const TAIL: u8 = 2;
+const STATUS: u8 = 3;
+const PUBLISHED: u8 = 129;
+const TAILING: u8 = 130;
+const MESSAGE: u8 = 131;
+const LAPPED: u8 = 132;
+const STATUS_IS: u8 = 133;
+const REFUSED: u8 = 134;
+
+/// What a verb wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Publish a message.
+    Publish {
+        /// The channel's name, as it came.
+        channel: String,
+        /// Text or binary; text is not checked yet.
+        kind: Kind,
+        /// The message.
+        payload: Vec<u8>,
+    },
+    /// Show what is published.
+    Tail {
+        /// The channel's name, as it came.
+        channel: String,
+    },
+    /// Show what is going on.
+    Status,
+}
+
+/// What the master says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The message is published.
+    Published {
+        /// Workers that have handed it to their clients.
+        reached: u16,
+        /// Workers there were.
+        workers: u16,
+        /// Number of its entry in the log.
+        seq: u64,
+    },
+    /// The tail has begun.
+    Tailing,
+    /// Something was published.
+    Message {
+        /// Text or binary.
+        kind: Kind,
+        /// Microseconds of Unix time.
+        time_us: u64,
+        /// The message.
+        payload: Vec<u8>,
+    },
+    /// The tail was too slow.
+    Lapped {
+        /// Entries of all channels that it has not seen.
+        entries: u64,
+    },
+    /// The state of the server, as JSON.
+    Status {
+        /// See [`super::super::status::Status`].
+        json: Vec<u8>,
+    },
+    /// It cannot be done.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Bytes that are no frame of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// The frame is longer than allowed; decided from its length alone.
+    #[error("a frame of {bytes} bytes, the most is {max}")]
+    TooLong {
+        /// What it says.
+        bytes: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// A kind that does not exist, or a body that does not fit its kind.
+    #[error("a frame of kind {kind} that makes no sense")]
+    Malformed {
+        /// The kind.
+        kind: u8,
+    },
+}
+
+/// Collects bytes and cuts them into frames.
+#[derive(Debug)]
+pub struct Frames {
+    bytes: Vec<u8>,
+    frame_bytes_max: usize,
+}
+
+impl Frames {
+    /// For frames of at most `frame_bytes_max`, kind and body.
+    pub fn new(frame_bytes_max: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            frame_bytes_max,
+        }
+    }
+
+    /// Takes what was read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next request; None when it is not complete.
+    ///
+    /// # Errors
+    /// The stream cannot be read any further.
+    pub fn request(&mut self) -> Result<Option<Request>, FrameError> {
+        self.next(Request::read)
+    }
+
+    /// The next answer; None when it is not complete.
+    ///
+    /// # Errors
+    /// The stream cannot be read any further.
+    pub fn answer(&mut self) -> Result<Option<Answer>, FrameError> {
+        self.next(Answer::read)
+    }
+
+    fn next<T>(&mut self, read: fn(u8, &[u8]) -> Option<T>) -> Result<Option<T>, FrameError> {
+        let Some((length, rest)) = self.bytes.split_first_chunk::<LENGTH_BYTES>() else {
+            return Ok(None);
+        };
+        let bytes = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        if bytes > self.frame_bytes_max {
+            return Err(FrameError::TooLong {
+                bytes,
+                max: self.frame_bytes_max,
+            });
+        }
+        let Some(frame) = rest.get(..bytes) else {
+            return Ok(None);
+        };
+        let Some((&kind, body)) = frame.split_first() else {
+            return Err(FrameError::Malformed { kind: 0 });
+        };
+        let value = read(kind, body).ok_or(FrameError::Malformed { kind })?;
+        self.bytes.drain(..LENGTH_BYTES + bytes);
+        if self.bytes.is_empty() {
+            // A large message must not stay as an empty buffer of its size.
+            self.bytes = Vec::new();
+        }
+        Ok(Some(value))
+    }
+}
+
+impl Request {
+    /// Appends the frame.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Publish {
+                channel,
+                kind,
+                payload,
+            } => frame(PUBLISH, out, |out| {
+                out.push(kind_byte(*kind));
+                // A name that does not fit is cut, and the master refuses what is left of it.
+                let name_bytes = u16::try_from(channel.len()).unwrap_or(u16::MAX);
+                out.extend_from_slice(&name_bytes.to_le_bytes());
+                out.extend(channel.bytes().take(usize::from(name_bytes)));
+                out.extend_from_slice(payload);
+            }),
+            Self::Tail { channel } => frame(TAIL, out, |out| out.extend(channel.bytes())),
+            Self::Status => frame(STATUS, out, |_| {}),
+        }
+    }
+
+    fn read(kind: u8, body: &[u8]) -> Option<Self> {
+        match kind {
+            PUBLISH => {
+                let (&kind, rest) = body.split_first()?;
+                let (name_bytes, rest) = rest.split_first_chunk()?;
+                let name_bytes = usize::from(u16::from_le_bytes(*name_bytes));
+                let (name, payload) = rest.split_at_checked(name_bytes)?;
+                Some(Self::Publish {
+                    channel: text(name)?,
+                    kind: kind_of(kind)?,
+                    payload: payload.to_vec(),
+                })
+            }
+            TAIL => Some(Self::Tail {
+                channel: text(body)?,
+            }),
+            STATUS => body.is_empty().then_some(Self::Status),
+            _ => None,
+        }
+    }
+}
+
+impl Answer {
+    /// Appends the frame.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Published {
+                reached,
+                workers,
+                seq,
+            } => frame(PUBLISHED, out, |out| {
+                out.extend_from_slice(&reached.to_le_bytes());
+                out.extend_from_slice(&workers.to_le_bytes());
+                out.extend_from_slice(&seq.to_le_bytes());
+            }),
+            Self::Tailing => frame(TAILING, out, |_| {}),
+            Self::Message {
+                kind,
+                time_us,
+                payload,
+            } => frame(MESSAGE, out, |out| {
+                out.push(kind_byte(*kind));
+                out.extend_from_slice(&time_us.to_le_bytes());
+                out.extend_from_slice(payload);
+            }),
+            Self::Lapped { entries } => frame(LAPPED, out, |out| out.extend(entries.to_le_bytes())),
+            Self::Status { json } => frame(STATUS_IS, out, |out| out.extend_from_slice(json)),
+            Self::Refused { reason } => frame(REFUSED, out, |out| out.extend(reason.bytes())),
+        }
+    }
+
+    fn read(kind: u8, body: &[u8]) -> Option<Self> {
+        match kind {
+            PUBLISHED => {
+                let (reached, rest) = body.split_first_chunk()?;
+                let (workers, rest) = rest.split_first_chunk()?;
+                Some(Self::Published {
+                    reached: u16::from_le_bytes(*reached),
+                    workers: u16::from_le_bytes(*workers),
+                    seq: u64::from_le_bytes(rest.try_into().ok()?),
+                })
+            }
+            TAILING => body.is_empty().then_some(Self::Tailing),
+            MESSAGE => {
+                let (&kind, rest) = body.split_first()?;
+                let (time_us, payload) = rest.split_first_chunk()?;
+                Some(Self::Message {
+                    kind: kind_of(kind)?,
+                    time_us: u64::from_le_bytes(*time_us),
+                    payload: payload.to_vec(),
+                })
+            }
+            LAPPED => Some(Self::Lapped {
+                entries: u64::from_le_bytes(body.try_into().ok()?),
+            }),
+            STATUS_IS => Some(Self::Status {
+                json: body.to_vec(),
+            }),
+            REFUSED => Some(Self::Refused {
+                reason: text(body)?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Appends length, kind and what `body` appends.
+fn frame(kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    out.push(kind);
+    body(out);
+    // Bodies are bounded by a message, which has at most 32 bits of length.
+    let length = u32::try_from(out.len() - start - LENGTH_BYTES).unwrap_or(u32::MAX);
+    out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    String::from_utf8(bytes.to_vec()).ok()
+}
+
+fn kind_byte(kind: Kind) -> u8 {
+    match kind {
+        Kind::Text => 0,
+        Kind::Binary => 1,
+    }
+}
+
+fn kind_of(byte: u8) -> Option<Kind> {
+    match byte {
+        0 => Some(Kind::Text),
+        1 => Some(Kind::Binary),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn requests() -> Vec<Request> {
+        vec![
+            Request::Publish {
+                channel: "news".into(),
+                kind: Kind::Text,
+                payload: b"hello".to_vec(),
+            },
+            Request::Publish {
+                channel: String::new(),
+                kind: Kind::Binary,
+                payload: Vec::new(),
+            },
+            Request::Tail {
+                channel: "r\u{e4}ume/1".into(),
+            },
+            Request::Status,
+        ]
+    }
+
+    fn answers() -> Vec<Answer> {
+        vec![
+            Answer::Published {
+                reached: 7,
+                workers: 8,
+                seq: u64::MAX,
+            },
+            Answer::Tailing,
+            Answer::Message {
+                kind: Kind::Text,
+                time_us: 1,
+                payload: b"x".to_vec(),
+            },
+            Answer::Lapped { entries: 9 },
+            Answer::Status {
+                json: b"{}".to_vec(),
+            },
+            Answer::Refused {
+                reason: "no".into(),
+            },
+        ]
+    }
+
+    #[test]
+    fn answers_survive_their_frames() {
+        let mut bytes = Vec::new();
+        answers().iter().for_each(|answer| answer.write(&mut bytes));
+        let mut frames = Frames::new(100);
+        frames.push(&bytes);
+        for answer in answers() {
+            assert_eq!(frames.answer(), Ok(Some(answer)));
+        }
+        assert_eq!(frames.answer(), Ok(None));
+    }
+
+    #[test]
+    fn a_frame_too_long_is_refused_from_its_length() {
+        let mut frames = Frames::new(100);
+        frames.push(&101_u32.to_le_bytes());
+        assert_eq!(
+            frames.request(),
+            Err(FrameError::TooLong {
+                bytes: 101,
+                max: 100
+            })
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (frame, kind) in [
+            (&[0, 0, 0, 0][..], 0),
+            (&[1, 0, 0, 0, 99], 99),
+            (&[2, 0, 0, 0, STATUS, 1], STATUS),
+            (&[1, 0, 0, 0, PUBLISH], PUBLISH),
+            (&[5, 0, 0, 0, PUBLISH, 0, 9, 0, b'a'], PUBLISH),
+            (&[5, 0, 0, 0, PUBLISH, 2, 1, 0, b'a'], PUBLISH),
+            (&[2, 0, 0, 0, TAIL, 0xff], TAIL),
+        ] {
+            let mut frames = Frames::new(100);
+            frames.push(frame);
+            assert_eq!(
+                frames.request(),
+                Err(FrameError::Malformed { kind }),
+                "{frame:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_gives_the_same_requests(
+            cuts in proptest::collection::vec(0_usize..80, 0..8)
+        ) {
+            let mut bytes = Vec::new();
+            requests().iter().for_each(|request| request.write(&mut bytes));
+            let mut frames = Frames::new(100);
+            let mut read = Vec::new();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(bytes.len())).collect();
+            cuts.push(bytes.len());
+            cuts.sort_unstable();
+            let mut start = 0;
+            for cut in cuts {
+                frames.push(&bytes[start..cut]);
+                start = cut;
+                while let Some(request) = frames.request().unwrap() {
+                    read.push(request);
+                }
+            }
+            prop_assert_eq!(read, requests());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let mut frames = Frames::new(100);
+            frames.push(&bytes);
+            while let Ok(Some(_)) = frames.request() {}
+        }
+    }
+}

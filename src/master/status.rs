@@ -1,0 +1,115 @@
+//! What `master status` shows: plain data, collected by the master, sent as JSON, printed by the verb.
+//!
+//! It must not know how it is shown.
+
+use serde::{Deserialize, Serialize};
+
+/// Channels that are listed; of more, the busiest.
+pub const CHANNELS_MAX: usize = 1_000;
+
+/// A server at one moment. Counters count since the server began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the instance.
+    pub instance: String,
+    /// Version of the program.
+    pub version: String,
+    /// Process id of the master.
+    pub pid: u32,
+    /// What the master is doing: starting, running, reloading, draining, stopping.
+    pub phase: String,
+    /// Milliseconds since it began.
+    pub uptime_ms: u64,
+    /// Where it listens.
+    pub listeners: Vec<String>,
+    /// Slots with a worker, or with one to come.
+    pub workers: Vec<WorkerStatus>,
+    /// The shared log.
+    pub log: LogStatus,
+    /// Channels, the busiest first; at most [`CHANNELS_MAX`].
+    pub channels: Vec<ChannelStatus>,
+    /// Channels that are not listed.
+    pub channels_more: u64,
+}
+
+impl Status {
+    /// The figures in a line, for the log.
+    pub fn figures(&self) -> String {
+        let sum = |count: fn(&WorkerStatus) -> u32| {
+            self.workers
+                .iter()
+                .map(|worker| u64::from(count(worker)))
+                .sum::<u64>()
+        };
+        let serving = self
+            .workers
+            .iter()
+            .filter(|worker| worker.state == "serving")
+            .count();
+        format!(
+            "{serving} workers serving, {} clients, {} subscriptions, {} channels, \
+             {} messages published ({} bytes), {} delivered, {} lapped, {} would block",
+            sum(|worker| worker.clients),
+            sum(|worker| worker.subscriptions),
+            self.channels.len() as u64 + self.channels_more,
+            self.log.published,
+            self.log.bytes,
+            self.log.delivered,
+            self.log.lapped,
+            self.log.would_block,
+        )
+    }
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its slot.
+    pub slot: u16,
+    /// Its process id; None while there is no process.
+    pub pid: Option<i32>,
+    /// The load of the configuration that it serves.
+    pub generation: Option<u32>,
+    /// booting, serving, draining, stopping, killed, paused or abandoned.
+    pub state: String,
+    /// Connected clients.
+    pub clients: u32,
+    /// Subscriptions of its clients.
+    pub subscriptions: u32,
+    /// Entries of the log that it has not seen yet.
+    pub behind: u64,
+    /// Messages handed to clients, by all workers of this slot.
+    pub delivered: u64,
+    /// Clients that were overtaken by the log, likewise.
+    pub lapped: u64,
+}
+
+/// The shared log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// Messages published.
+    pub published: u64,
+    /// Bytes published.
+    pub bytes: u64,
+    /// Messages handed to clients.
+    pub delivered: u64,
+    /// Publications refused because lock or space was busy.
+    pub would_block: u64,
+    /// Clients that were overtaken.
+    pub lapped: u64,
+    /// Locks taken over from dead owners.
+    pub recoveries: u64,
+    /// Size of the spool.
+    pub spool_bytes: u64,
+}
+
+/// A channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelStatus {
+    /// Its name.
+    pub name: String,
+    /// Messages published there.
+    pub messages: u64,
+    /// Subscribers of all workers.
+    pub subscribers: u64,
+}

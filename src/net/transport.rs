@@ -1,0 +1,68 @@
+//! One peer's byte stream: TCP or a unix socket.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::sys::socket::{self, Progress};
+
+/// How much unsent data the kernel may take from us for one TCP client. Enough to keep a
+/// fast peer's pipe full between two turns; what a slow one does not take stays with us, where it
+/// is shared.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
+/// A connected, non-blocking stream.
+#[derive(Debug)]
+pub struct Transport {
+    fd: OwnedFd,
+}
+
+impl Transport {
+    /// Takes over a connected descriptor of a TCP or unix stream socket.
+    pub fn new(fd: OwnedFd) -> Self {
+        // A unix socket has neither option; that they fail there is as it should be.
+        drop(socket::set_nodelay(fd.as_fd()));
+        drop(socket::set_unsent_bytes_max(fd.as_fd(), UNSENT_BYTES_MAX));
+        Self { fd }
+    }
+
+    /// Receives what is there.
+    ///
+    /// # Errors
+    /// See [`socket::receive`].
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Progress> {
+        socket::receive(self.as_fd(), buffer)
+    }
+
+    /// Sends what the kernel takes.
+    ///
+    /// # Errors
+    /// See [`socket::send`].
+    pub fn send(&self, bytes: &[u8]) -> io::Result<Progress> {
+        socket::send(self.as_fd(), bytes)
+    }
+
+    /// Sends several pieces as one.
+    ///
+    /// # Errors
+    /// See [`socket::send_pieces`].
+    pub fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> io::Result<Progress> {
+        socket::send_pieces(self.as_fd(), pieces)
+    }
+
+    /// Ends our direction; see [`socket::shutdown_write`].
+    pub fn shutdown_write(&self) {
+        socket::shutdown_write(self.as_fd());
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<Transport> for OwnedFd {
+    fn from(transport: Transport) -> Self {
+        transport.fd
+    }
+}

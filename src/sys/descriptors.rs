@@ -1,0 +1,160 @@
+//! Passing open descriptors and small records between processes over `SOCK_SEQPACKET` pairs.
+//!
+//! One record is one packet: it arrives whole or not at all, so neither side needs a buffer.
+
+#![expect(unsafe_code, reason = "a face on system calls")]
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    recvmsg, sendmsg, socketpair,
+};
+
+/// Most descriptors in one packet that [`receive`] takes; more are closed by the kernel.
+pub const DESCRIPTORS_PER_PACKET_MAX: usize = 64;
+
+/// What came out of a packet socket.
+#[derive(Debug)]
+pub enum Received {
+    /// One packet: `bytes` of the caller's buffer are filled.
+    Packet {
+        /// Length of the packet, at most the buffer's length.
+        bytes: usize,
+        /// The descriptors that came with it, close-on-exec.
+        descriptors: Vec<OwnedFd>,
+    },
+    /// Nothing is there now.
+    Blocked,
+    /// The other end is closed, and nothing will ever come.
+    Ended,
+}
+
+/// A connected pair of non-blocking, close-on-exec packet sockets.
+///
+/// # Errors
+/// Those of `socketpair(2)`.
+pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+    )?)
+}
+
+/// Sends one packet with descriptors attached; never blocks. The descriptors are duplicated into
+/// the packet: the caller's own may be closed at once.
+///
+/// # Errors
+/// `WouldBlock` when the socket's buffer is full; otherwise those of `sendmsg(2)`.
+pub fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<UnixAddr>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(bytes)],
+        control,
+        flags,
+        None,
+    )?;
+    Ok(())
+}
+
+/// Takes one packet, if there is one; never blocks.
+///
+/// # Errors
+/// Those of `recvmsg(2)`, but not `EAGAIN`, which is [`Received::Blocked`].
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS_PER_PACKET_MAX]);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)
+    {
+        Ok(message) => message,
+        Err(nix::errno::Errno::EAGAIN) => return Ok(Received::Blocked),
+        Err(nix::errno::Errno::ECONNRESET) => return Ok(Received::Ended),
+        Err(error) => return Err(error.into()),
+    };
+    let mut descriptors = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = control {
+            for fd in raw {
+                // SAFETY: the kernel has just installed this descriptor for us; nobody else owns it.
+                descriptors.push(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+    }
+    if message.bytes == 0 && descriptors.is_empty() {
+        return Ok(Received::Ended);
+    }
+    Ok(Received::Packet {
+        bytes: message.bytes,
+        descriptors,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_crosses_with_its_bytes() {
+        let (left, right) = packet_pair().unwrap();
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        send(left.as_fd(), b"new", &[writer.as_fd()]).unwrap();
+        drop(writer);
+        let mut buffer = [0; 16];
+        let Received::Packet {
+            bytes,
+            mut descriptors,
+        } = receive(right.as_fd(), &mut buffer).unwrap()
+        else {
+            panic!("a packet was sent");
+        };
+        assert_eq!(&buffer[..bytes], b"new");
+        File::from(descriptors.remove(0))
+            .write_all(b"through")
+            .unwrap();
+        let mut text = String::new();
+        File::from(reader).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn blocked_and_ended_are_told_apart() {
+        let (left, right) = packet_pair().unwrap();
+        let mut buffer = [0; 4];
+        assert!(matches!(
+            receive(right.as_fd(), &mut buffer).unwrap(),
+            Received::Blocked
+        ));
+        drop(left);
+        assert!(matches!(
+            receive(right.as_fd(), &mut buffer).unwrap(),
+            Received::Ended
+        ));
+    }
+
+    #[test]
+    fn a_full_socket_blocks_instead_of_waiting() {
+        let (left, _right) = packet_pair().unwrap();
+        let error = loop {
+            if let Err(error) = send(left.as_fd(), &[0; 1024], &[]) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+}

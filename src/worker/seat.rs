@@ -1,0 +1,139 @@
+//! What a worker inherits from the master, and the two-way protocol between them.
+//!
+//! Orders and reports are single packets on a `SOCK_SEQPACKET` pair. The same pair is the
+//! lifeline: its end tells the worker that the master is gone, and the master that the worker is.
+
+use std::os::fd::OwnedFd;
+
+use crate::config::Config;
+use crate::net::Listener;
+use crate::sharedarea::SharedArea;
+
+/// All that a worker inherits.
+#[derive(Debug)]
+pub struct Seat {
+    /// The worker's slot in the shared board, from 1.
+    pub slot: u16,
+    /// The load of the configuration that it serves; counts reloads.
+    pub generation: u32,
+    /// The configuration.
+    pub config: Config,
+    /// The listening sockets, shared with all workers.
+    pub listeners: Vec<Listener>,
+    /// Board, log and spool.
+    pub area: SharedArea,
+    /// Packets to and from the master; its end means that the master is gone.
+    pub control: OwnedFd,
+    /// Where accepted clients are handed over between workers.
+    pub mailboxes: Mailboxes,
+}
+
+/// Packet sockets for handing accepted descriptors to another worker. They outlive workers: what
+/// waits in the mailbox of a dead one is served by its successor.
+#[derive(Debug)]
+pub struct Mailboxes {
+    /// What others hand to this slot.
+    pub own: OwnedFd,
+    /// The sending ends; the one of slot n is at n - 1.
+    pub peers: Vec<OwnedFd>,
+}
+
+/// What the master wants of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Accept no more, end every client with this close code, leave when all are gone or the time
+    /// is up.
+    Drain {
+        /// 1001 when the server stops, 1012 when it restarts.
+        code: u16,
+        /// After this many milliseconds the worker leaves in any case.
+        timeout_ms: u32,
+    },
+    /// Leave at once.
+    Stop,
+}
+
+/// What a worker tells the master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// It accepts clients.
+    Ready,
+    /// It has no clients left after an order to drain, and exits now.
+    Drained,
+}
+
+const DRAIN: u8 = b'd';
+const STOP: u8 = b's';
+const READY: u8 = b'r';
+const DRAINED: u8 = b'e';
+
+impl Order {
+    /// The packet for it: a letter, then the code and the time in little endian.
+    pub fn encode(self) -> Vec<u8> {
+        match self {
+            Self::Drain { code, timeout_ms } => {
+                let mut packet = vec![DRAIN];
+                packet.extend(code.to_le_bytes());
+                packet.extend(timeout_ms.to_le_bytes());
+                packet
+            }
+            Self::Stop => vec![STOP],
+        }
+    }
+
+    /// The order in a packet; `None` if it is none.
+    pub fn decode(packet: &[u8]) -> Option<Self> {
+        match *packet {
+            [DRAIN, c0, c1, t0, t1, t2, t3] => Some(Self::Drain {
+                code: u16::from_le_bytes([c0, c1]),
+                timeout_ms: u32::from_le_bytes([t0, t1, t2, t3]),
+            }),
+            [STOP] => Some(Self::Stop),
+            _ => None,
+        }
+    }
+}
+
+impl Report {
+    /// The packet for it: a letter.
+    pub fn encode(self) -> Vec<u8> {
+        match self {
+            Self::Ready => vec![READY],
+            Self::Drained => vec![DRAINED],
+        }
+    }
+
+    /// The report in a packet; `None` if it is none.
+    pub fn decode(packet: &[u8]) -> Option<Self> {
+        match *packet {
+            [READY] => Some(Self::Ready),
+            [DRAINED] => Some(Self::Drained),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_and_reports_survive_their_packets() {
+        for order in [
+            Order::Drain {
+                code: 1012,
+                timeout_ms: u32::MAX,
+            },
+            Order::Stop,
+        ] {
+            assert_eq!(Order::decode(&order.encode()), Some(order));
+        }
+        for report in [Report::Ready, Report::Drained] {
+            assert_eq!(Report::decode(&report.encode()), Some(report));
+        }
+        for nonsense in [&b""[..], b"x", b"d", b"d1234567", b"ss"] {
+            assert_eq!(Order::decode(nonsense), None);
+            assert_eq!(Report::decode(nonsense), None);
+        }
+    }
+}

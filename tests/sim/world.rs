@@ -1,0 +1,399 @@
+//! The world around the supervisor: processes with random characters, signals, and a clock that may jump.
+
+use bellwether::master::supervisor::{Action, Event, Notice, Policy, Supervisor};
+use bellwether::sys::process::Exit;
+use nix::unistd::Pid;
+
+use super::rules::Rules;
+
+/// splitmix64: small, and the same on every machine.
+#[derive(Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Less than `bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+}
+
+/// What happens to a process next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Ready,
+    Exit(Exit),
+}
+
+#[derive(Debug)]
+struct Process {
+    slot: u16,
+    pid: Pid,
+    /// Obeys orders to drain and to stop.
+    obedient: bool,
+    fate: Option<(u64, Fate)>,
+}
+
+/// How bad this world is, in percent.
+#[derive(Debug)]
+struct Weather {
+    fork_fails: u64,
+    boot_fails: u64,
+    boot_hangs: u64,
+    crashes: u64,
+    disobeys: u64,
+    config_refused: u64,
+    clock_jumps: u64,
+}
+
+/// How often things happened over all seeds.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    reloads_done: u64,
+    reloads_failed: u64,
+    reloads_refused: u64,
+    storms: u64,
+    cannot_boot: u64,
+    nobody_left: u64,
+    overdue: u64,
+    jumps: u64,
+    clean_ends: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.reloads_done += other.reloads_done;
+        self.reloads_failed += other.reloads_failed;
+        self.reloads_refused += other.reloads_refused;
+        self.storms += other.storms;
+        self.cannot_boot += other.cannot_boot;
+        self.nobody_left += other.nobody_left;
+        self.overdue += other.overdue;
+        self.jumps += other.jumps;
+        self.clean_ends += other.clean_ends;
+    }
+
+    pub(super) fn assert_everything_happened(&self) {
+        let Self {
+            reloads_done,
+            reloads_failed,
+            reloads_refused,
+            storms,
+            cannot_boot,
+            nobody_left,
+            overdue,
+            jumps,
+            clean_ends,
+        } = *self;
+        let counts = [
+            reloads_done,
+            reloads_failed,
+            reloads_refused,
+            storms,
+            cannot_boot,
+            nobody_left,
+            overdue,
+            jumps,
+            clean_ends,
+        ];
+        assert!(counts.iter().all(|count| *count > 0), "{self:?}");
+    }
+
+    fn count(&mut self, notice: &Notice) {
+        match notice {
+            Notice::ReloadDone { .. } => self.reloads_done += 1,
+            Notice::ReloadFailed { .. } => self.reloads_failed += 1,
+            Notice::ReloadRefused => self.reloads_refused += 1,
+            Notice::Storm { .. } => self.storms += 1,
+            Notice::CannotBoot { .. } => self.cannot_boot += 1,
+            Notice::NobodyLeft => self.nobody_left += 1,
+            Notice::Overdue { .. } => self.overdue += 1,
+            Notice::AllReady { .. }
+            | Notice::Ready { .. }
+            | Notice::Crashed { .. }
+            | Notice::Left { .. }
+            | Notice::ReloadBegins { .. }
+            | Notice::ReloadQueued
+            | Notice::ReloadIgnored
+            | Notice::Replaced { .. }
+            | Notice::Draining { .. }
+            | Notice::StoppingNow => {}
+        }
+    }
+}
+
+pub(super) struct World {
+    random: Random,
+    weather: Weather,
+    supervisor: Supervisor,
+    rules: Rules,
+    processes: Vec<Process>,
+    now_ms: u64,
+    pids: i32,
+    trace: bool,
+    tally: Tally,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, trace: bool) -> Self {
+        let mut random = Random(seed);
+        // One seed in three lives in fair weather, so that long undisturbed runs happen too.
+        let fair = random.percent(33);
+        let mut chance = |bound: u64| if fair { 0 } else { random.below(bound) };
+        let weather = Weather {
+            fork_fails: chance(10),
+            boot_fails: chance(30),
+            boot_hangs: chance(10),
+            crashes: chance(60),
+            disobeys: chance(30),
+            config_refused: chance(30),
+            clock_jumps: chance(5),
+        };
+        let processes = u16::try_from(1 + random.below(5)).unwrap();
+        let policy = Policy::new(processes, random.below(10_000));
+        Self {
+            rules: Rules::new(policy.clone()),
+            supervisor: Supervisor::new(policy),
+            random,
+            weather,
+            processes: Vec::new(),
+            now_ms: 0,
+            pids: 1,
+            trace,
+            tally: Tally::default(),
+        }
+    }
+
+    /// A whole life: some restless steps, then calm until everybody serves, then a stop.
+    pub(super) fn live(mut self, steps: u32) -> Tally {
+        self.tell(Event::Begin);
+        for _ in 0..steps {
+            if self.rules.ended() {
+                return self.tally;
+            }
+            self.step();
+        }
+        self.weather = Weather {
+            fork_fails: 0,
+            boot_fails: 0,
+            boot_hangs: 0,
+            crashes: 0,
+            disobeys: 0,
+            config_refused: 0,
+            clock_jumps: 0,
+        };
+        // Bad characters may live on for a minute; pauses last half of one.
+        self.calm_until(|world| world.rules.is_settled(&world.supervisor), 1_000);
+        self.tell(Event::Stop);
+        self.calm_until(|world| world.rules.ended(), 1_000);
+        self.tally.clean_ends += u64::from(self.rules.exit_code() == Some(0));
+        self.tally
+    }
+
+    fn calm_until(&mut self, done: impl Fn(&Self) -> bool, steps_max: u32) {
+        for _ in 0..steps_max {
+            if self.rules.ended() || done(self) {
+                return;
+            }
+            self.next_thing();
+        }
+        panic!("this never ends: {:?}", self.supervisor);
+    }
+
+    fn step(&mut self) {
+        if self.random.percent(self.weather.clock_jumps) {
+            let ms = self.random.below(100_000);
+            self.tally.jumps += 1;
+            self.pass_time(self.now_ms + ms);
+            // A machine that slept wakes up with everything overdue.
+            self.rules.slept(ms);
+        }
+        match self.random.below(1000) {
+            0..=29 => self.tell(Event::Reload),
+            30..=33 => self.tell(Event::Stop),
+            34..=39 => self.kill_somebody(),
+            40..=44 => {
+                let stranger = Pid::from_raw(1_000_000);
+                self.tell(Event::Exited {
+                    pid: stranger,
+                    exit: Exit::Code(0),
+                });
+            }
+            _ => self.next_thing(),
+        }
+    }
+
+    fn kill_somebody(&mut self) {
+        if self.processes.is_empty() {
+            return;
+        }
+        let index = self.random.below(self.processes.len() as u64);
+        let index = usize::try_from(index).unwrap();
+        self.processes[index].fate = Some((self.now_ms, Fate::Exit(Exit::Signal(9))));
+    }
+
+    /// The next thing due: a process's fate or the supervisor's timeout.
+    fn next_thing(&mut self) {
+        let fate = self
+            .processes
+            .iter()
+            .filter_map(|process| process.fate.map(|(at_ms, fate)| (at_ms, process.pid, fate)))
+            .min_by_key(|(at_ms, pid, _)| (*at_ms, pid.as_raw()));
+        let timeout_ms = self.supervisor.next_timeout_ms();
+        match (fate, timeout_ms) {
+            (Some((at_ms, pid, fate)), timeout) if timeout.is_none_or(|due| at_ms <= due) => {
+                self.pass_time(at_ms);
+                self.befall(pid, fate);
+            }
+            (_, Some(due_ms)) => {
+                self.pass_time(due_ms);
+                self.tell(Event::Timeout);
+            }
+            (None | Some(_), None) => {
+                let ms = self.random.below(20_000);
+                self.pass_time(self.now_ms + ms);
+            }
+        }
+    }
+
+    fn pass_time(&mut self, to_ms: u64) {
+        self.now_ms = self.now_ms.max(to_ms);
+    }
+
+    fn befall(&mut self, pid: Pid, fate: Fate) {
+        let index = self
+            .processes
+            .iter()
+            .position(|process| process.pid == pid)
+            .unwrap();
+        match fate {
+            Fate::Ready => {
+                let life = self.random_life();
+                let process = &mut self.processes[index];
+                process.fate = life.map(|(ms, exit)| (self.now_ms + ms, Fate::Exit(exit)));
+                let slot = process.slot;
+                self.rules.ready(slot);
+                self.tell(Event::Ready { slot });
+            }
+            Fate::Exit(exit) => {
+                let process = self.processes.remove(index);
+                self.rules.exited(process.slot);
+                self.tell(Event::Exited { pid, exit });
+            }
+        }
+    }
+
+    /// How long a process serves before it crashes; None: it does not.
+    fn random_life(&mut self) -> Option<(u64, Exit)> {
+        let crashes = self.random.percent(self.weather.crashes);
+        crashes.then(|| (self.random.below(20_000), Exit::Signal(11)))
+    }
+
+    /// Tells the supervisor of an event and does what it wants, as the master's loop would: the
+    /// answers to its actions are told at once, and what follows from them is done afterwards.
+    fn tell(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        self.handle(event, &mut actions);
+        let mut done = 0;
+        while let Some(action) = actions.get(done).cloned() {
+            done += 1;
+            if self.trace {
+                println!("{:>8}     {action:?}", self.now_ms);
+            }
+            self.rules.action(&action, self.now_ms);
+            if let Some(answer) = self.perform(&action) {
+                self.handle(answer, &mut actions);
+            }
+        }
+        self.rules.after(&self.supervisor);
+    }
+
+    fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
+        if self.trace {
+            println!("{:>8} {event:?}", self.now_ms);
+        }
+        self.rules.before(&event, self.now_ms);
+        self.supervisor.handle(event, self.now_ms, actions);
+    }
+
+    fn perform(&mut self, action: &Action) -> Option<Event> {
+        match action {
+            Action::Fork { slot, .. } => return Some(self.fork(*slot)),
+            Action::Drain {
+                slot, timeout_ms, ..
+            } => self.order(*slot, *timeout_ms),
+            Action::Stop { slot } => self.order(*slot, 100),
+            Action::Kill { pid, .. } => {
+                let now_ms = self.now_ms;
+                let process = self
+                    .processes
+                    .iter_mut()
+                    .find(|process| process.pid == *pid);
+                let process = process.expect("only living children are killed");
+                process.fate = Some((now_ms, Fate::Exit(Exit::Signal(9))));
+            }
+            Action::LoadConfig { .. } => {
+                let refused = self.random.percent(self.weather.config_refused);
+                return Some(if refused {
+                    Event::ConfigRefused
+                } else {
+                    Event::ConfigLoaded
+                });
+            }
+            Action::Tell(notice) => self.tally.count(notice),
+            Action::CloseListeners | Action::Exit { .. } => {}
+        }
+        None
+    }
+
+    fn fork(&mut self, slot: u16) -> Event {
+        if self.random.percent(self.weather.fork_fails) {
+            self.rules.fork_failed(slot);
+            return Event::ForkFailed { slot };
+        }
+        self.pids += 1;
+        let pid = Pid::from_raw(self.pids);
+        let boot_ms = self.random.below(1_500);
+        let fate = if self.random.percent(self.weather.boot_hangs) {
+            None
+        } else if self.random.percent(self.weather.boot_fails) {
+            let code = if self.random.percent(20) { 3 } else { 4 };
+            Some(Fate::Exit(Exit::Code(code)))
+        } else {
+            Some(Fate::Ready)
+        };
+        self.processes.push(Process {
+            slot,
+            pid,
+            obedient: !self.random.percent(self.weather.disobeys),
+            fate: fate.map(|fate| (self.now_ms + boot_ms, fate)),
+        });
+        self.rules.forked(slot);
+        Event::Forked { slot, pid }
+    }
+
+    /// An order to leave: the obedient leave within the time, the others as their fate will have it.
+    fn order(&mut self, slot: u16, within_ms: u64) {
+        let ms = self.random.below(within_ms + 1);
+        let at_ms = self.now_ms + ms;
+        let process = self
+            .processes
+            .iter_mut()
+            .find(|process| process.slot == slot);
+        let process = process.expect("only workers get orders");
+        if process.obedient {
+            process.fate = Some((at_ms, Fate::Exit(Exit::Code(0))));
+        }
+    }
+}
