@@ -81,6 +81,17 @@ impl Apps {
         mount.map_or(self.default, |(_, app)| *app)
     }
 
+    /// The application of that name.
+    pub fn find(&self, name: &str) -> Option<AppId> {
+        let at = self.apps.iter().position(|app| app.name() == name)?;
+        u8::try_from(at).ok().map(AppId)
+    }
+
+    /// Its name.
+    pub fn name(&self, id: AppId) -> &'static str {
+        self.apps[usize::from(id.0)].name()
+    }
+
     /// The application itself.
     pub fn get_mut(&mut self, id: AppId) -> &mut dyn App {
         self.apps[usize::from(id.0)].as_mut()

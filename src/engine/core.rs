@@ -77,7 +77,8 @@ pub(super) struct Core {
     pub(super) opened: Vec<(Key, Vec<u8>)>,
     /// Conversations that are over, and why.
     pub(super) gone: Vec<Gone>,
-    pub(super) draining: bool,
+    /// The close code with which clients are sent away, once no new ones are taken.
+    pub(super) draining: Option<u16>,
     /// The next turn must not wait.
     pub(super) again: bool,
     pub(super) delivered: u64,
@@ -118,7 +119,7 @@ impl Core {
             unread: Vec::new(),
             opened: Vec::new(),
             gone: Vec::new(),
-            draining: false,
+            draining: None,
             again: false,
             delivered: 0,
             lapped: 0,
@@ -234,7 +235,7 @@ impl Core {
         self.participant.set_subscriptions(count);
     }
 
-    fn count_clients(&self) {
+    pub(super) fn count_clients(&self) {
         let count = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
         self.participant.set_clients(count);
     }

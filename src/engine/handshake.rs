@@ -48,7 +48,7 @@ impl Engine {
     }
 
     fn request(&mut self, key: Key, request: &Request<'_>) {
-        if self.core.draining {
+        if self.core.draining.is_some() {
             let headers = [("Retry-After", "1")];
             let text = "this server is going away";
             return self

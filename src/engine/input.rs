@@ -185,6 +185,11 @@ impl Engine {
             .get_mut(app)
             .open(&mut Context::new(&mut self.core), key);
         self.feed_messages(key, &mut unread);
+        if let Some(code) = self.core.draining {
+            self.apps
+                .get_mut(app)
+                .drain(&mut Context::new(&mut self.core), key, code);
+        }
         if let Some(client) = self.core.clients.get(key)
             && client.marks.contains(Marks::UNREAD)
         {

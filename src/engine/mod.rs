@@ -20,12 +20,14 @@ mod client;
 mod core;
 mod deadlines;
 mod half;
+mod handover;
 mod handshake;
 mod input;
 mod laggards;
 mod operations;
 mod output;
 mod publish;
+mod record;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ use crate::net::Transport;
 use crate::sharedarea::{Participant, SharedArea};
 
 use self::core::{Core, Gone};
+pub use self::handover::Shipment;
 pub use self::settings::Settings;
 
 /// Bytes that one read takes at most; one buffer of this size serves all clients.
@@ -139,7 +142,7 @@ impl Engine {
     /// Ends all clients, politely, with this close code, and takes no new ones: connections that
     /// ask for something now are refused. [`Self::clients`] tells when they are gone.
     pub fn drain(&mut self, code: u16) {
-        self.core.draining = true;
+        self.core.draining = Some(code);
         for key in self.core.clients.keys() {
             if let Some(app) = self.core.open_app(key) {
                 self.apps
