@@ -101,7 +101,7 @@ fn everything_published_comes_once_and_in_order_while_clients_move() {
         }
         for (at, peer) in peers.iter_mut().enumerate() {
             // The later ones read ever less often.
-            if round as usize % (at + 1) == 0 {
+            if (round as usize).is_multiple_of(at + 1) {
                 numbers(peer, &mut seen[at]);
             }
         }
