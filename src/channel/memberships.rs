@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn it_grows_and_shrinks_through_all_its_forms() {
-        let mut subscriptions = Subscriptions::new();
+        let mut subscriptions = Subscriptions::new(Vec::new());
         let channels = ["a", "b", "c"].map(|name| subscriptions.add(name, None));
         let mut all = Memberships::default();
         for (place, channel) in (0..).zip(channels) {

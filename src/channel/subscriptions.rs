@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::config::{ChannelPolicy, ChannelRule, policy_of};
 use crate::event_loop::Key;
 
 /// A channel's number in this worker; it is used again when nobody listens any more.
@@ -21,6 +22,7 @@ struct Channel {
     /// Its index in the shared channel table; without one it travels by name.
     table_index: Option<u32>,
     members: Vec<Key>,
+    policy: ChannelPolicy,
 }
 
 /// What is to be done after a member has left.
@@ -37,6 +39,7 @@ pub struct Left {
 /// Members by channel.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
+    rules: Vec<ChannelRule>,
     channels: Vec<Option<Channel>>,
     free: Vec<ChannelId>,
     by_name: HashMap<Box<str>, ChannelId>,
@@ -46,9 +49,12 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Nobody listens to anything.
-    pub fn new() -> Self {
-        Self::default()
+    /// Nobody listens to anything; the rules give channels their policies.
+    pub fn new(rules: Vec<ChannelRule>) -> Self {
+        Self {
+            rules,
+            ..Self::default()
+        }
     }
 
     /// The channel of that name, if somebody here listens to it.
@@ -68,6 +74,7 @@ impl Subscriptions {
             name: name.into(),
             table_index,
             members: Vec::new(),
+            policy: policy_of(&self.rules, name),
         };
         let id = if let Some(id) = self.free.pop() {
             self.channels[id.number()] = Some(channel);
@@ -79,13 +86,7 @@ impl Subscriptions {
         };
         self.by_name.insert(name.into(), id);
         match table_index {
-            Some(index) => {
-                let index = index as usize;
-                if self.by_table_index.len() <= index {
-                    self.by_table_index.resize(index + 1, None);
-                }
-                self.by_table_index[index] = Some(id);
-            }
+            Some(index) => self.place_in_table(id, index),
             None => self.unindexed += 1,
         }
         id
@@ -155,6 +156,44 @@ impl Subscriptions {
         self.channels.get(id.number())?.as_ref()?.table_index
     }
 
+    /// What holds for the channel.
+    pub fn policy(&self, id: ChannelId) -> ChannelPolicy {
+        match self.channels.get(id.number()) {
+            Some(Some(channel)) => channel.policy,
+            _ => ChannelPolicy::default(),
+        }
+    }
+
+    /// Names of the channels that are not in the shared table.
+    pub fn unindexed(&self) -> Vec<(ChannelId, Box<str>)> {
+        self.by_name
+            .iter()
+            .filter(|(_, id)| self.table_index(**id).is_none())
+            .map(|(name, id)| (*id, name.clone()))
+            .collect()
+    }
+
+    /// From now on the channel is in the shared table. Returns how many members it has.
+    pub fn index(&mut self, id: ChannelId, table_index: u32) -> u32 {
+        let Some(Some(channel)) = self.channels.get_mut(id.number()) else {
+            return 0;
+        };
+        if channel.table_index.replace(table_index).is_none() {
+            self.unindexed -= 1;
+        }
+        let members = u32::try_from(channel.members.len()).unwrap_or(u32::MAX);
+        self.place_in_table(id, table_index);
+        members
+    }
+
+    fn place_in_table(&mut self, id: ChannelId, table_index: u32) {
+        let at = table_index as usize;
+        if self.by_table_index.len() <= at {
+            self.by_table_index.resize(at + 1, None);
+        }
+        self.by_table_index[at] = Some(id);
+    }
+
     /// Whether some channel here is not in the shared table, so that names must be looked at.
     pub fn has_unindexed(&self) -> bool {
         self.unindexed > 0
@@ -183,7 +222,7 @@ mod tests {
     fn a_channel_lives_as_long_as_somebody_listens() {
         let mut clients = Slab::new();
         let key = clients.insert(());
-        let mut subscriptions = Subscriptions::new();
+        let mut subscriptions = Subscriptions::new(Vec::new());
         let id = subscriptions.add("news", Some(7));
         let (place, count) = subscriptions.join(id, key);
         assert_eq!((place, count), (0, 1));
@@ -210,7 +249,7 @@ mod tests {
             let names = ["a", "b", "c"];
             let mut slab = Slab::new();
             let keys: Vec<Key> = (0..12).map(|_| slab.insert(Memberships::default())).collect();
-            let mut subscriptions = Subscriptions::new();
+            let mut subscriptions = Subscriptions::new(Vec::new());
             for (client, channel) in steps {
                 let key = keys[client];
                 let known = subscriptions.find(names[channel]);

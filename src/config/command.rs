@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::address::Address;
 use super::environment::Environment;
-use super::options::{self, Group, OPTIONS, OptionSpec, Takes};
+use super::options::{self, Group, OptionSpec, Takes};
 use super::resolved::ConfigError;
 use super::values::Refused;
 
@@ -135,7 +135,7 @@ pub(super) fn command() -> Command {
         .disable_help_subcommand(true)
         .max_term_width(100);
     for group in Group::ALL {
-        let of_group = OPTIONS.iter().filter(|option| option.group == group);
+        let of_group = options::all().filter(|option| option.group == group);
         command = command.args(of_group.map(argument));
     }
     command.subcommands([publish_command(), tail_command(), status_command()])
@@ -226,7 +226,7 @@ fn switch_argument(name: &'static str, help: &'static str) -> Arg {
 
 fn read_settings(matches: &ArgMatches) -> Settings {
     let mut settings = Vec::new();
-    for option in OPTIONS {
+    for option in options::all() {
         for value in matches
             .get_many::<String>(option.name)
             .into_iter()

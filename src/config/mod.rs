@@ -1,6 +1,6 @@
 //! What the user asked for: the option table, the command line made from it, and the plain data that comes out.
 //!
-//! The way of an option: [`options::OPTIONS`] names it, [`command::parse`] records what was given as [`Settings`],
+//! The way of an option: [`options`] names it, [`command::parse`] records what was given as [`Settings`],
 //! [`resolve`] turns that into a [`Config`] with nothing left to look up. `--help` and `docs/options.md` are made
 //! from the same table. Only this module looks at the environment.
 //!
@@ -8,6 +8,7 @@
 //! by whoever knows the applications.
 
 mod address;
+mod channel_rule;
 mod command;
 mod environment;
 pub mod options;
@@ -18,6 +19,7 @@ mod tests;
 mod values;
 
 pub use address::{Address, AddressError};
+pub use channel_rule::{ChannelPolicy, ChannelRule, Slow, policy_of};
 pub use command::{Invocation, Setting, Settings, Target, Usage, Verb, parse};
 pub use environment::Environment;
 pub use page::options_page;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::options::{Group, OPTIONS, OptionSpec, Takes};
+use super::options::{self, Group, OptionSpec, Takes};
 
 const HEAD: &str = "# Options
 
@@ -52,7 +52,7 @@ pub fn options_page() -> String {
             "## {}\n\n| option | default | meaning |\n|---|---|---|\n",
             group.title()
         );
-        for option in OPTIONS.iter().filter(|option| option.group == group) {
+        for option in options::all().filter(|option| option.group == group) {
             page.push_str(&row(option));
         }
         page.push('\n');

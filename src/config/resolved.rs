@@ -8,6 +8,7 @@ use log::LevelFilter;
 use thiserror::Error;
 
 use super::address::Address;
+use super::channel_rule::ChannelRule;
 use super::command::Settings;
 use super::environment::Environment;
 use super::options::OptionSpec;
@@ -77,6 +78,8 @@ pub struct Config {
     pub log_entries: u32,
     /// Places in the channel table; a power of two.
     pub channels_max: u32,
+    /// What holds for slow clients, by channel; the first rule that covers a name counts.
+    pub channel_rules: Vec<ChannelRule>,
     /// Name of this instance; None takes the port.
     pub instance: Option<String>,
     /// Directory of the instances' control sockets.
@@ -237,6 +240,7 @@ impl Config {
             spool_bytes,
             log_entries: entries_for(spool_bytes),
             channels_max: 16_384,
+            channel_rules: Vec::new(),
             instance: None,
             run_dir: environment.run_dir(),
             log_level: None,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::options::{OPTIONS, Takes};
+use super::options::{self, Takes};
 use super::*;
 
 fn environment() -> Environment {
@@ -114,10 +114,7 @@ fn a_wrong_value_names_option_value_and_what_is_allowed() {
 #[test]
 fn every_option_refuses_nonsense() {
     let anything = ["app"];
-    for option in OPTIONS
-        .iter()
-        .filter(|option| !anything.contains(&option.name))
-    {
+    for option in options::all().filter(|option| !anything.contains(&option.name)) {
         let nonsense = match option.name {
             "run-dir" => "",
             "origin" => "https://",
@@ -135,7 +132,7 @@ fn every_option_refuses_nonsense() {
 #[test]
 fn defaults_in_the_table_are_the_real_ones() {
     let plain = format!("{:?}", config(&["-s", ":1"]).unwrap());
-    for option in OPTIONS {
+    for option in options::all() {
         if option.default.is_empty() {
             continue;
         }
@@ -185,7 +182,7 @@ fn help_names_every_option_and_is_no_error() {
         panic!("help is an error");
     };
     let help = help.to_string();
-    for option in OPTIONS {
+    for option in options::all() {
         assert!(
             help.contains(&format!("--{}", option.name)),
             "{}",
@@ -275,8 +272,7 @@ fn a_verb_says_which_server_it_means() {
 
 #[test]
 fn the_table_is_well_formed() {
-    let mut names: Vec<&str> = OPTIONS
-        .iter()
+    let mut names: Vec<&str> = options::all()
         .flat_map(|option| std::iter::once(&option.name).chain(option.aliases))
         .copied()
         .collect();
@@ -284,7 +280,7 @@ fn the_table_is_well_formed() {
     let count = names.len();
     names.dedup();
     assert_eq!(names.len(), count, "two options have one name");
-    for option in OPTIONS {
+    for option in options::all() {
         assert!(
             !option.help.is_empty() && !option.help.ends_with('.'),
             "{}",
@@ -310,4 +306,32 @@ fn options_page_on_disk_is_current() {
         on_disk == options_page(),
         "docs/options.md is not current: BELLWETHER_WRITE_DOCS=1 cargo test --lib options_page"
     );
+}
+
+#[test]
+fn every_value_lands_in_its_field() {
+    let words = "--socket :1 --listen 77 --drain-timeout 1.5 --max-clients 9 --origin https://a.example \
+        --handshake-timeout 2 --http-keepalive 0 --buffer-size 4096 --http-headers-max 50 \
+        --http-target-max 300 --websockets-ping-freq 7 --websockets-pong-tolerance 4 \
+        --websockets-max-fragments 70000 --websockets-deflate-threshold 99 --log-entries 1024 \
+        --channels-max 512 --log-level warn --channel a*,slow=gap";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let config = config(&words).unwrap();
+    assert_eq!(config.listen_backlog, 77);
+    assert_eq!(config.drain_timeout_ms, 1500);
+    assert_eq!(config.clients_max, 9);
+    assert_eq!(config.origins, ["https://a.example".parse().unwrap()]);
+    assert_eq!(config.handshake_timeout_ms, 2000);
+    assert_eq!(config.http_keepalive_ms, 0);
+    assert_eq!(config.head_bytes_max, 4096);
+    assert_eq!(config.headers_max, 50);
+    assert_eq!(config.target_bytes_max, 300);
+    assert_eq!(config.ping_freq_ms, 7000);
+    assert_eq!(config.pong_tolerance_ms, 4000);
+    assert_eq!(config.fragments_max, 70_000);
+    assert_eq!(config.deflate.threshold_bytes, 99);
+    assert_eq!(config.log_entries, 1024);
+    assert_eq!(config.channels_max, 512);
+    assert_eq!(config.log_level, Some(log::LevelFilter::Warn));
+    assert_eq!(config.channel_rules[0].policy.slow, Slow::Gap);
 }

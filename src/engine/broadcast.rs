@@ -2,7 +2,7 @@
 //!
 //! A client that keeps up is where its worker is, and gets what is new in one send straight from
 //! the mapping. One that the kernel does not take from has a place of its own in the log and goes
-//! on from there when it is writable. One that the log has overtaken is closed with 1013.
+//! on from there when it is writable. One that the log has overtaken is treated by its channel's policy (`laggards`).
 
 use std::os::fd::AsFd;
 
@@ -10,13 +10,12 @@ use log::debug;
 
 use crate::channel::{Batch, Memberships, Piece, Run};
 use crate::event_loop::Key;
-use crate::protocol::websocket::{CloseCode, State};
 use crate::sharedarea::{Lapped, SharedArea};
 use crate::sys::socket::{self, Progress};
 
 use super::client::{Client, Marks};
 use super::core::Core;
-use super::half::{Behind, Half};
+use super::half::{Behind, Half, NOTHING};
 
 /// Bytes that one client gets in one go while it catches up; then the others have theirs.
 const CATCH_UP_BYTES: u64 = 256 * 1024;
@@ -41,6 +40,7 @@ impl Core {
         if self.next > head {
             return;
         }
+        self.adopt_indices();
         while self.next <= head {
             if self.subscriptions.is_empty() {
                 self.next = head + 1;
@@ -60,6 +60,27 @@ impl Core {
             self.batch = batch;
         }
         self.repin();
+    }
+
+    /// Channels that had no place in the shared table when the first client came may have one now;
+    /// what is published there does not carry their names any more. Done between reading the head
+    /// and reading entries, so that no entry is read with an old view.
+    fn adopt_indices(&mut self) {
+        if !self.subscriptions.has_unindexed() {
+            return;
+        }
+        let edition = self.participant.channel_edition();
+        if std::mem::replace(&mut self.channel_edition, edition) == edition {
+            return;
+        }
+        for (id, name) in self.subscriptions.unindexed() {
+            if let Some(index) = self.participant.channel(&name) {
+                let members = self.subscriptions.index(id, index);
+                self.participant.set_interest(index, members);
+            }
+        }
+        self.participant
+            .set_wild(self.subscriptions.has_unindexed());
     }
 
     fn deliver(&mut self, batch: &Batch) {
@@ -96,20 +117,21 @@ impl Core {
         let Some(first) = run.pieces.first() else {
             return;
         };
-        if client.behind.is_some() || client.marks.contains(Marks::GONE) {
+        if client.marks.contains(Marks::GONE) {
+            return;
+        }
+        if let Some(behind) = &mut client.behind {
+            behind.next = behind.next.min(first.seq);
             return;
         }
         if !client.outbox.is_empty() {
-            client.behind = Some(Box::new(Behind {
-                next: first.seq,
-                half: None,
-            }));
-            return;
+            let next = first.seq;
+            return self.fall_behind(key, Behind { next, half: None });
         }
         match send_ranges(&self.area, client, run) {
             Sent::All => self.delivered += run.pieces.len() as u64,
             Sent::Short(bytes) => {
-                let (whole, behind) = place(run, bytes);
+                let (whole, behind) = place(run, bytes, NOTHING);
                 self.delivered += whole;
                 self.fall_behind(key, behind);
             }
@@ -123,6 +145,9 @@ impl Core {
             self.halves.push(key);
         }
         if let Some(client) = self.clients.get_mut(key) {
+            if client.behind.is_none() {
+                self.laggards.push(key);
+            }
             client.behind = Some(Box::new(behind));
         }
     }
@@ -173,7 +198,7 @@ impl Core {
             }
             let Ok(end) = self.gather(key, next, &mut run) else {
                 self.lag(key);
-                break;
+                continue;
             };
             let Some(client) = self.clients.get_mut(key) else {
                 break;
@@ -187,7 +212,7 @@ impl Core {
                     }));
                 }
                 Sent::Short(bytes) => {
-                    let (whole, behind) = place(&run, bytes);
+                    let (whole, behind) = place(&run, bytes, end);
                     self.delivered += whole;
                     self.fall_behind(key, behind);
                     break;
@@ -215,6 +240,7 @@ impl Core {
             let client = self.clients.get(key);
             if let (Some(channel), Some(client)) = (channel, client)
                 && client.memberships.contains(channel)
+                && self.is_due(channel, seq)
             {
                 run.push(Piece {
                     seq,
@@ -239,7 +265,7 @@ impl Core {
         }
     }
 
-    fn repin(&self) {
+    pub(super) fn repin(&self) {
         if self.oldest_half == u64::MAX {
             self.participant.unpin();
         } else {
@@ -265,66 +291,6 @@ impl Core {
             }
         }
     }
-
-    /// The log has overtaken a client: it cannot have what it missed.
-    fn lag(&mut self, key: Key) {
-        self.lapped += 1;
-        let next = self.next;
-        if let Some(client) = self.clients.get_mut(key)
-            && let Some(behind) = &mut client.behind
-        {
-            behind.next = next;
-        }
-        let reason = "too slow: the log has moved past what you have not received";
-        let closing = self.with_connection(key, |connection, _, out| {
-            let open = connection.state() == State::Open;
-            connection.close(Some(CloseCode::TRY_AGAIN_LATER), reason, out);
-            open
-        });
-        if closing == Some(true) {
-            self.leave_all_channels(key);
-            self.await_closing(key);
-        }
-    }
-
-    /// Copies out half-sent frames that grow old or stand in a writer's way, and pins the rest.
-    pub(super) fn tend_halves(&mut self) {
-        if self.halves.is_empty() {
-            return;
-        }
-        let horizon = self.area.horizon();
-        let newest = self
-            .area
-            .entry(self.area.head())
-            .map_or(u64::MAX, |entry| entry.position);
-        let old = newest
-            .saturating_sub(self.area.spool_bytes() / 2)
-            .max(horizon);
-        let mut oldest = u64::MAX;
-        let mut halves = std::mem::take(&mut self.halves);
-        halves.retain(|&key| {
-            let half = self
-                .clients
-                .get_mut(key)
-                .and_then(|client| client.behind.as_mut()?.half.as_mut());
-            let Some(half) = half.filter(|half| half.rescued.is_none()) else {
-                return false;
-            };
-            if half.frame.position >= old {
-                oldest = oldest.min(half.frame.position);
-                return true;
-            }
-            half.rescued = self.rescued.copy(&self.area, half.frame);
-            if half.rescued.is_none() {
-                debug!("no room to keep a half-sent frame for a slow client, it is dropped");
-                self.lost(key);
-            }
-            false
-        });
-        self.halves = halves;
-        self.oldest_half = oldest;
-        self.repin();
-    }
 }
 
 fn send_ranges(area: &SharedArea, client: &Client, run: &Run) -> Sent {
@@ -346,14 +312,15 @@ fn send_ranges(area: &SharedArea, client: &Client, run: &Run) -> Sent {
 }
 
 /// Where a client stands that got the first `sent` bytes of a run, and how many whole frames that
-/// were.
-fn place(run: &Run, mut sent: u64) -> (u64, Behind) {
-    for (whole, piece) in (0..).zip(&run.pieces) {
+/// were. What follows the run begins at `end`.
+fn place(run: &Run, mut sent: u64, end: u64) -> (u64, Behind) {
+    for (at, piece) in run.pieces.iter().enumerate() {
         let bytes = u64::from(piece.range.bytes);
         if sent < bytes {
+            let following = run.pieces.get(at + 1).map_or(end, |next| next.seq);
             let behind = match u32::try_from(sent) {
                 Ok(sent @ 1..) => Behind {
-                    next: piece.seq + 1,
+                    next: following,
                     half: Some(Half {
                         frame: piece.range,
                         sent,
@@ -365,12 +332,17 @@ fn place(run: &Run, mut sent: u64) -> (u64, Behind) {
                     half: None,
                 },
             };
-            return (whole, behind);
+            return (at as u64, behind);
         }
         sent -= bytes;
     }
-    let next = run.pieces.last().map_or(0, |piece| piece.seq + 1);
-    (run.pieces.len() as u64, Behind { next, half: None })
+    (
+        run.pieces.len() as u64,
+        Behind {
+            next: end,
+            half: None,
+        },
+    )
 }
 
 #[cfg(test)]
@@ -391,7 +363,7 @@ mod tests {
             });
         }
         let at = |sent| {
-            let (whole, behind) = place(&run, sent);
+            let (whole, behind) = place(&run, sent, 9);
             (
                 whole,
                 behind.next,
@@ -399,9 +371,9 @@ mod tests {
             )
         };
         assert_eq!(at(0), (0, 3, None));
-        assert_eq!(at(1), (0, 4, Some((100, 1))));
+        assert_eq!(at(1), (0, 5, Some((100, 1))));
         assert_eq!(at(10), (1, 5, None));
-        assert_eq!(at(29), (2, 7, Some((500, 9))));
-        assert_eq!(at(30), (3, 7, None));
+        assert_eq!(at(29), (2, 9, Some((500, 9))));
+        assert_eq!(at(30), (3, 9, None));
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Core {
     pub(super) participant: Participant,
     pub(super) subscriptions: Subscriptions,
     pub(super) batch: Batch,
+    /// The edition of the shared channel table for which names without a place were looked up.
+    pub(super) channel_edition: u64,
     pub(super) merged: Run,
     /// The first entry of the log that this worker has not looked at.
     pub(super) next: u64,
@@ -64,6 +66,9 @@ pub(super) struct Core {
     /// The oldest pinned byte of them.
     pub(super) oldest_half: u64,
     pub(super) rescued: Rescued,
+    /// Clients that may be behind, and when to look at them next.
+    pub(super) laggards: Vec<Key>,
+    pub(super) laggards_due_ms: u64,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_bytes: usize,
     /// Clients that may have input of which no event will tell.
@@ -92,6 +97,7 @@ impl Core {
         let now_ms = event_loop.now_ms();
         Ok(Self {
             codec: Codec::new(settings.message, settings.deflate),
+            subscriptions: Subscriptions::new(settings.channel_rules.clone()),
             settings,
             event_loop,
             clients: Slab::new(),
@@ -100,12 +106,14 @@ impl Core {
             next: area.head() + 1,
             area,
             participant,
-            subscriptions: Subscriptions::new(),
             batch: Batch::new(),
+            channel_edition: 0,
             merged: Run::default(),
             halves: Vec::new(),
             oldest_half: u64::MAX,
             rescued: Rescued::default(),
+            laggards: Vec::new(),
+            laggards_due_ms: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             unread: Vec::new(),

@@ -12,10 +12,14 @@ use crate::sharedarea::{Range, SharedArea};
 /// Bytes of copied frames in one worker, at most; beyond that the laggards are dropped.
 pub(super) const RESCUED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// No entry of the log waits for the client.
+pub(super) const NOTHING: u64 = u64::MAX;
+
 /// A client that is not where its worker is.
 #[derive(Debug)]
 pub(super) struct Behind {
-    /// The first entry of the log that it has not got.
+    /// The first entry of the log that is for it and that it has not got, or one before that;
+    /// [`NOTHING`] when there is none.
     pub(super) next: u64,
     /// The frame before that, if it is half sent.
     pub(super) half: Option<Half>,

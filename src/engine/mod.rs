@@ -22,6 +22,7 @@ mod deadlines;
 mod half;
 mod handshake;
 mod input;
+mod laggards;
 mod operations;
 mod output;
 mod publish;
@@ -103,6 +104,7 @@ impl Engine {
         }
         self.settle();
         self.core.flush_dirty();
+        self.core.tend_laggards();
         self.core.tend_halves();
         self.core.report();
         Ok(())

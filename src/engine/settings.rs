@@ -1,6 +1,6 @@
 //! The engine's limits, as plain data.
 
-use crate::config::Config;
+use crate::config::{ChannelRule, Config};
 use crate::protocol::http;
 use crate::protocol::websocket::{DeflatePolicy, Limits, OriginRule};
 
@@ -23,6 +23,8 @@ pub struct Settings {
     pub deflate: DeflatePolicy,
     /// Foreign origins that may connect.
     pub origins: Vec<OriginRule>,
+    /// What holds for slow clients, by channel.
+    pub channel_rules: Vec<ChannelRule>,
     /// With so many bytes waiting for one client it is not read from, and takes no more.
     pub outbox_bytes_max: usize,
 }
@@ -45,6 +47,7 @@ impl From<&Config> for Settings {
             },
             deflate: config.deflate,
             origins: config.origins.clone(),
+            channel_rules: config.channel_rules.clone(),
             outbox_bytes_max: config.outbox_bytes_max,
         }
     }

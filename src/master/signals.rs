@@ -139,7 +139,7 @@ pub fn signals_page() -> String {
         "# Signals
 
 Made from the table in `src/master/signals.rs`; a test fails when this page is not current.
-`BELLWETHER_WRITE_DOCS=1 cargo test --lib signals_page` writes it again.
+`BELLWETHER_WRITE_DOCS=1 cargo test signals_page` writes it again.
 
 ## To the master
 
@@ -155,7 +155,7 @@ Made from the table in `src/master/signals.rs`; a test fails when this page is n
     page.push_str(
         "
 TERM stops gracefully, because systemd and containers send it to stop a service. uWSGI reloads on TERM unless
-`--die-on-term` is given.
+it is told to die.
 
 ## To a worker
 
@@ -200,7 +200,7 @@ mod tests {
         let on_disk = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             on_disk == signals_page(),
-            "docs/signals.md is not current: BELLWETHER_WRITE_DOCS=1 cargo test --lib signals_page"
+            "docs/signals.md is not current: BELLWETHER_WRITE_DOCS=1 cargo test signals_page"
         );
     }
 }

@@ -381,6 +381,15 @@ impl SharedArea {
         })
     }
 
+    /// The entry of the newest message of a channel; 0 for none.
+    #[must_use]
+    pub fn newest_of(&self, index: u32) -> u64 {
+        if index >= self.geometry().channels {
+            return 0;
+        }
+        channels::seat(self.objects(), index).last
+    }
+
     /// Spool bytes below may have vanished.
     #[must_use]
     pub fn horizon(&self) -> u64 {

@@ -56,6 +56,7 @@ mod geometry;
 mod mapping;
 mod objects;
 mod participant;
+mod publication;
 #[cfg(test)]
 mod tests;
 
@@ -67,6 +68,5 @@ pub use geometry::{
     SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MAX, SPOOL_BYTES_MIN,
 };
 pub use objects::{AttachError, CreateError, Descriptors};
-pub use participant::{
-    Participant, ParticipantKind, ParticipantState, Publication, PublishError, Published,
-};
+pub use participant::{Participant, ParticipantKind, ParticipantState};
+pub use publication::{Publication, PublishError, Published};

@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(better_slot(views.into_iter(), 1, 10), Some(3));
         assert_eq!(better_slot(views.into_iter(), 1, 6), Some(3));
         assert_eq!(better_slot(views.into_iter(), 1, 5), None);
-        assert_eq!(better_slot(views.into_iter(), 3, 9), Some(2));
+        assert_eq!(better_slot(views.into_iter(), 3, 10), Some(2));
     }
 
     #[test]

@@ -252,6 +252,10 @@ impl Worker {
             match descriptors::receive(self.control.as_fd(), &mut packet)? {
                 Received::Packet { bytes, .. } => match Order::decode(&packet[..bytes]) {
                     Some(Order::Drain { code, timeout_ms }) => self.drain(code, timeout_ms)?,
+                    Some(Order::Replace {
+                        code, timeout_ms, ..
+                    }) => self.drain(code, timeout_ms)?,
+                    Some(Order::GiveAway { .. }) => {}
                     Some(Order::Stop) => {
                         self.phase = Phase::Stopped;
                         return Ok(());

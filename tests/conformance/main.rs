@@ -11,9 +11,11 @@
     reason = "test code outside of test functions: a panic is how a case fails"
 )]
 
+mod compression;
 mod deflate;
 mod handshake;
 mod http;
+mod lifecycle;
 mod peer;
 mod replay;
 mod script;

@@ -4,6 +4,9 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test --test model --release --target-dir target/loom`.
 //! Without `--cfg loom` there is nothing here.
 #![cfg(loom)]
+#![expect(clippy::unwrap_used, reason = "a model fails by panicking")]
+#![expect(clippy::arc_with_non_send_sync, reason = "loom's threads take turns")]
+#![expect(clippy::print_stdout, reason = "how much was explored is reported")]
 
 mod memory;
 
@@ -79,7 +82,7 @@ fn publish(
         time_us: 0,
     };
     publish::publish(memory, identity(slot), Patience(0), &record, &mut |step| {
-        trace(step)
+        trace(step);
     })
 }
 
@@ -102,7 +105,7 @@ fn read(memory: &ModelMemory, slot: u16, seq: u64) -> Option<log::Entry> {
 
 #[test]
 fn a_reader_sees_whole_entries_or_none_while_a_writer_laps_it() {
-    explore("lap", 3, 10_000, || {
+    explore("lap", 3, 20_000, || {
         let memory = Arc::new(ModelMemory::new());
         // The spool takes eight messages, the log four: the next one overwrites both.
         for _ in 0..8 {
@@ -126,7 +129,7 @@ fn a_reader_sees_whole_entries_or_none_while_a_writer_laps_it() {
 
 #[test]
 fn pinned_bytes_survive_a_writer_that_wants_them() {
-    explore("pin", 5, 1, || {
+    explore("pin", 4, 1_000, || {
         let memory = Arc::new(ModelMemory::new());
         // All eight are in the log if it is asked by position only: the frame is half sent.
         for _ in 0..8 {
@@ -135,10 +138,10 @@ fn pinned_bytes_survive_a_writer_that_wants_them() {
         let writer = {
             let memory = Arc::clone(&memory);
             thread::spawn(move || {
-                let first = publish(&memory, 2, &mut |_| {}).is_ok();
                 // Announced, then failed: the second try must not believe the first.
-                let second = publish(&memory, 2, &mut |_| {}).is_ok();
-                (first, second)
+                for _ in 0..2 {
+                    let _refused = publish(&memory, 2, &mut |_| {});
+                }
             })
         };
         // The oldest message, at position 0, which the first new one would overwrite.
@@ -150,14 +153,15 @@ fn pinned_bytes_survive_a_writer_that_wants_them() {
             assert_eq!(memory.read_spool(1, 1), payload(1)[1..]);
             pin::clear(&*memory, 0);
         }
-        let (first, second) = writer.join().unwrap();
-        assert!(pinned.is_some() || first || second, "nobody got the space");
+        writer.join().unwrap();
+        // Both may have been refused; without the pin nobody is.
+        publish(&memory, 2, &mut |_| {}).expect("the space is free again");
     });
 }
 
 #[test]
 fn two_writers_agree_on_one_order() {
-    explore("two writers", 6, 1, || {
+    explore("two writers", 6, 40, || {
         let memory = Arc::new(ModelMemory::new());
         publish(&memory, 1, &mut |_| {}).unwrap();
         let other = {
@@ -196,7 +200,7 @@ fn a_writer_that_dies_at_any_step_is_repaired_beside_a_reader() {
         Step::ChannelRecorded,
     ];
     for step in steps {
-        explore(&format!("death at {step:?}"), 4, 1, move || {
+        explore(&format!("death at {step:?}"), 4, 500, move || {
             let memory = Arc::new(ModelMemory::new());
             publish(&memory, 3, &mut |_| {}).unwrap();
             let dying = {
@@ -225,7 +229,7 @@ fn a_writer_that_dies_at_any_step_is_repaired_beside_a_reader() {
 
 #[test]
 fn a_live_owner_that_has_just_joined_is_not_robbed() {
-    explore("join", 8, 1, || {
+    explore("join", 8, 40, || {
         let memory = Arc::new(ModelMemory::new());
         let newcomer = Identity {
             slot: 2,
@@ -256,7 +260,7 @@ fn a_live_owner_that_has_just_joined_is_not_robbed() {
 
 #[test]
 fn a_worker_never_sleeps_over_a_message() {
-    explore("park", 4, 1, || {
+    explore("park", 4, 5_000, || {
         let memory = Arc::new(ModelMemory::new());
         channels::set_interest(&*memory, 0, 0, true);
         let writers: Vec<_> = [1, 2]
@@ -283,7 +287,7 @@ fn a_worker_never_sleeps_over_a_message() {
 
 #[test]
 fn a_channel_slot_is_not_given_away_under_a_subscriber() {
-    explore("visit", 5, 1, || {
+    explore("visit", 5, 3_000, || {
         let memory = Arc::new(ModelMemory::new());
         // The table has one slot, and it is idle.
         assert_eq!(

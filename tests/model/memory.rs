@@ -3,6 +3,7 @@
 //! atomics do not order.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use bellwether::sharedarea::Geometry;
@@ -21,35 +22,79 @@ const GEOMETRY: Geometry = Geometry {
     channels: 1,
 };
 
-/// Loom's atomics under the trait; a newtype because both are foreign here.
-pub(crate) struct Word32(AtomicU32);
+/// One of loom's atomics, with what the lock's owner knows of it.
+pub(crate) struct Word32 {
+    shared: AtomicU32,
+    owned: Owned<u32>,
+}
 /// Likewise.
-pub(crate) struct Word64(AtomicU64);
+pub(crate) struct Word64 {
+    shared: AtomicU64,
+    owned: Owned<u64>,
+}
+
+/// A copy of a word that answers its owner without an access that loom tracks (see
+/// [`Word::load_owned`]). The cell finds two owners that the lock has not ordered.
+struct Owned<V> {
+    copy: Mutex<V>,
+    cell: UnsafeCell<()>,
+}
+
+impl<V: Copy> Owned<V> {
+    fn new(value: V) -> Self {
+        Self {
+            copy: Mutex::new(value),
+            cell: UnsafeCell::new(()),
+        }
+    }
+
+    fn set(&self, value: V) {
+        *self.copy.lock().unwrap() = value;
+    }
+
+    fn get(&self) -> V {
+        self.cell.with_mut(|_| ());
+        *self.copy.lock().unwrap()
+    }
+}
 
 macro_rules! word {
-    ($word:ty, $value:ty) => {
+    ($word:ident, $atomic:ty, $value:ty) => {
+        impl $word {
+            fn new(value: $value) -> Self {
+                Self {
+                    shared: <$atomic>::new(value),
+                    owned: Owned::new(value),
+                }
+            }
+        }
+
         impl Word for $word {
             type Value = $value;
             fn load(&self, order: Ordering) -> $value {
-                self.0.load(order)
+                self.shared.load(order)
+            }
+            fn load_owned(&self) -> $value {
+                self.owned.get()
             }
             fn store(&self, value: $value, order: Ordering) {
-                self.0.store(value, order);
+                self.shared.store(value, order);
+                self.owned.set(value);
             }
             fn swap(&self, value: $value, order: Ordering) -> $value {
-                self.0.swap(value, order)
+                self.shared.swap(value, order)
             }
             fn fetch_add(&self, value: $value, order: Ordering) -> $value {
-                self.0.fetch_add(value, order)
+                self.shared.fetch_add(value, order)
             }
             fn fetch_or(&self, value: $value, order: Ordering) -> $value {
-                self.0.fetch_or(value, order)
+                self.shared.fetch_or(value, order)
             }
             fn fetch_and(&self, value: $value, order: Ordering) -> $value {
-                self.0.fetch_and(value, order)
+                self.shared.fetch_and(value, order)
             }
             fn replace(&self, current: $value, new: $value, order: Ordering) -> bool {
-                self.0
+                self.shared
                     .compare_exchange(current, new, order, Ordering::Relaxed)
                     .is_ok()
             }
@@ -57,8 +102,8 @@ macro_rules! word {
     };
 }
 
-word!(Word32, u32);
-word!(Word64, u64);
+word!(Word32, AtomicU32, u32);
+word!(Word64, AtomicU64, u64);
 
 /// A shared area for loom.
 pub(crate) struct ModelMemory {
@@ -78,7 +123,7 @@ impl ModelMemory {
         let mut board32 = BTreeMap::new();
         let mut board64 = BTreeMap::new();
         for at in [board::LOCK, board::EDITION, board::EDITING] {
-            board32.insert(at, Word32(AtomicU32::new(0)));
+            board32.insert(at, Word32::new(0));
         }
         for at in [
             board::HEAD,
@@ -90,24 +135,21 @@ impl ModelMemory {
             board::RECOVERIES,
             board::RECLAIMED,
         ] {
-            board64.insert(at, Word64(AtomicU64::new(0)));
+            board64.insert(at, Word64::new(0));
         }
-        board64.insert(board::JOINED, Word64(AtomicU64::new((1 << SLOTS) - 1)));
+        board64.insert(board::JOINED, Word64::new((1 << SLOTS) - 1));
         for slot in 0..SLOTS {
             let at = |field| board::participant(slot, field);
-            board32.insert(at(board::PARTICIPANT_GENERATION), Word32(AtomicU32::new(1)));
-            board32.insert(at(board::PARTICIPANT_VISITING), Word32(AtomicU32::new(0)));
-            board64.insert(
-                at(board::PARTICIPANT_PIN),
-                Word64(AtomicU64::new(board::PIN_NONE)),
-            );
+            board32.insert(at(board::PARTICIPANT_GENERATION), Word32::new(1));
+            board32.insert(at(board::PARTICIPANT_VISITING), Word32::new(0));
+            board64.insert(at(board::PARTICIPANT_PIN), Word64::new(board::PIN_NONE));
         }
         for field in [
             board::CHANNEL_GENERATION,
             board::CHANNEL_EPOCH,
             board::CHANNEL_NAME_BYTES,
         ] {
-            board32.insert(board::channel(0, field), Word32(AtomicU32::new(0)));
+            board32.insert(board::channel(0, field), Word32::new(0));
         }
         let words = (0..board::CHANNEL_NAME_BYTES_MAX / 8).map(|at| board::CHANNEL_NAME + at * 8);
         for field in words.chain([
@@ -117,13 +159,13 @@ impl ModelMemory {
             board::CHANNEL_INTEREST,
             board::CHANNEL_TOUCHED,
         ]) {
-            board64.insert(board::channel(0, field), Word64(AtomicU64::new(0)));
+            board64.insert(board::channel(0, field), Word64::new(0));
         }
         Self {
             board32,
             board64,
             log: (0..GEOMETRY.entries)
-                .map(|_| std::array::from_fn(|_| Word64(AtomicU64::new(0))))
+                .map(|_| std::array::from_fn(|_| Word64::new(0)))
                 .collect(),
             spool: (0..GEOMETRY.spool_bytes)
                 .map(|_| UnsafeCell::new(0))
@@ -212,7 +254,7 @@ impl Memory for ModelMemory {
     }
 
     fn spin(&self) {
-        loom::thread::yield_now();
+        // Not a yield: that would run the others to their end, and nothing would be contended.
     }
 
     fn wait(&self, _at: usize, _expected: u32) {

@@ -11,7 +11,7 @@ mod world;
 
 use world::World;
 
-const SEEDS: u64 = 4_000;
+const SEEDS: u64 = 10_000;
 /// Steps before the world calms down and the end is awaited.
 const STEPS: u32 = 300;
 

@@ -25,6 +25,7 @@ pub(super) struct Rules {
     now_ms: u64,
     slept_ms: u64,
     stops: u32,
+    stop_ms: Option<u64>,
     listening: bool,
     /// When the server must be gone.
     end_by_ms: Option<u64>,
@@ -44,6 +45,7 @@ impl Rules {
             now_ms: 0,
             slept_ms: 0,
             stops: 0,
+            stop_ms: None,
             listening: true,
             end_by_ms: None,
             abandoned: 0,
@@ -83,6 +85,10 @@ impl Rules {
     pub(super) fn before(&mut self, event: &Event, now_ms: u64) {
         self.now_ms = now_ms;
         if *event == Event::Stop {
+            let before = self.stop_ms.replace(now_ms);
+            if before.is_some_and(|before_ms| now_ms - before_ms < self.policy.stop_again_ms) {
+                return;
+            }
             self.stops += 1;
             let allowed_ms = match self.stops {
                 1 => self.policy.drain_timeout_ms + self.policy.grace_ms,

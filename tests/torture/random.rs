@@ -137,7 +137,9 @@ impl Torture {
     /// Kills a random child and starts its successor in the same slot. Half of the time nobody sweeps
     /// first, so that the others have to help themselves.
     fn kill_one(&mut self) -> Outcome {
-        let index = usize::try_from(self.random.below(self.children.len() as u64))?;
+        // Of two choices the lower: publishers come first in the list.
+        let all = self.children.len() as u64;
+        let index = usize::try_from(self.random.below(all).min(self.random.below(all)))?;
         let child = self.children.get_mut(index).ok_or("no such child")?;
         child.0.kill()?;
         let status = child.0.wait()?;

@@ -130,6 +130,93 @@ fn a_client_that_stops_reading_delays_nobody_and_gets_no_torn_frame() {
 }
 
 #[test]
+fn a_channel_that_gets_its_place_in_the_table_later_loses_nothing() {
+    let mut rig = Rig::new(|config| config.channels_max = 64);
+    // Fills the table with channels that somebody listens to.
+    let mut others: Vec<Peer> = (0..64)
+        .map(|n| rig.websocket(&format!("/other{n}")))
+        .collect();
+    let mut peer = rig.websocket("/late");
+    publish(&mut rig, "late", b"by name");
+    rig.expect(&mut peer, b"\x81\x07by name");
+    others.clear();
+    rig.until("the others have gone", |rig| rig.engine.clients() == 1);
+    for number in 0..200 {
+        let text = format!("message {number:04}");
+        publish(&mut rig, "late", text.as_bytes());
+        rig.expect(&mut peer, &[b"\x81\x0c", text.as_bytes()].concat());
+    }
+}
+
+/// A client of a channel with this rule that reads nothing while 2000 messages go through a spool
+/// of 64, and the numbers that it then finds, with the payload of the close frame if there is one.
+fn stalled(rule: &str) -> (Vec<u32>, Option<Vec<u8>>) {
+    let words = ["master", "--socket", ":1", "--channel", rule].map(Into::into);
+    let environment = crate::config::Environment::read();
+    let Ok(crate::config::Invocation::Serve(settings)) = crate::config::parse(words, &environment)
+    else {
+        panic!("these words are right");
+    };
+    let rules = crate::config::resolve(&settings, &environment)
+        .unwrap()
+        .channel_rules;
+    let mut rig = Rig::new(|config| config.channel_rules = rules);
+    let mut slow = rig.websocket("/news");
+    for number in 0..2000 {
+        publish(&mut rig, "news", &numbered(number, 1000));
+        rig.turn();
+    }
+    let mut numbers = Vec::new();
+    let mut close = None;
+    rig.until("the newest message or a close has come", |rig| {
+        slow.receive();
+        for (first, payload) in slow.frames() {
+            match first {
+                0x81 => numbers.push(number_of(&payload)),
+                _ => close = Some(payload),
+            }
+        }
+        rig.turn();
+        close.is_some() || numbers.contains(&2000) || {
+            if numbers.len() > 10 {
+                // Whoever is live again gets what is new.
+                rig.publish("news", &numbered(2000, 1000));
+            }
+            false
+        }
+    });
+    (numbers, close)
+}
+
+#[test]
+fn with_gap_what_is_gone_is_left_out() {
+    let (numbers, close) = stalled("news,slow=gap");
+    assert_eq!(close, None);
+    assert!(
+        numbers.windows(2).all(|pair| pair[0] <= pair[1]),
+        "{numbers:?}"
+    );
+    assert!(numbers.len() < 1000, "something was left out");
+}
+
+#[test]
+fn with_latest_only_the_newest_comes_after_the_stall() {
+    let (numbers, close) = stalled("n*,slow=latest");
+    assert_eq!(close, None);
+    let stall = numbers.iter().position(|number| *number >= 1999).unwrap();
+    // Before it stands what was on its way when the client stalled: a row without gaps.
+    let before: Vec<u32> = (0..u32::try_from(stall).unwrap()).collect();
+    assert_eq!(numbers[..stall], before);
+}
+
+#[test]
+fn with_a_threshold_it_is_closed_before_the_log_has_gone_around() {
+    let (_, close) = stalled("*,slow=gap,close-bytes=20000");
+    let close = close.unwrap();
+    assert_eq!(close[..2], 1013_u16.to_be_bytes());
+}
+
+#[test]
 fn a_slow_client_catches_up_while_the_log_still_has_it() {
     let mut rig = Rig::new(|config| config.spool_bytes = 16 * 1024 * 1024);
     let mut slow = rig.websocket("/news");

@@ -40,7 +40,11 @@ impl Rig {
         let mut config = config();
         config.spool_bytes = 64 * 1024;
         change(&mut config);
-        let area = SharedArea::create(Geometry::with_spool(config.spool_bytes), 1, 0).unwrap();
+        let geometry = Geometry {
+            channels: config.channels_max,
+            ..Geometry::with_spool(config.spool_bytes)
+        };
+        let area = SharedArea::create(geometry, 1, 0).unwrap();
         let publisher = area.join(ParticipantKind::Master, 0).unwrap();
         let worker = area.join(ParticipantKind::Worker, 1).unwrap();
         let apps = Apps::new(&config, own).unwrap();

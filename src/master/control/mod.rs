@@ -15,7 +15,7 @@
 //! | 133 status | master | JSON, see [`super::status::Status`] |
 //! | 134 refused | master | why, in words |
 //!
-//! Numbers are little endian. The frames here are pure; [`server`] does the reading and writing. It
+//! Numbers are little endian. The frames here are pure; `server` does the reading and writing. It
 //! must not know what the supervisor decides.
 
 mod connection;
@@ -23,6 +23,8 @@ mod frames;
 mod publish;
 mod server;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use frames::{Answer, FrameError, Frames, OVERHEAD_BYTES_MAX, Request};
 pub(super) use server::{ControlServer, Hub, Source};

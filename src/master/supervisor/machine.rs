@@ -25,6 +25,7 @@ impl Supervisor {
             phase: Phase::Starting,
             slots: vec![empty; count],
             generation: 1,
+            stop_ms: None,
             reload_again: false,
             now_ms: 0,
             due_ms: None,
@@ -294,6 +295,11 @@ impl Supervisor {
     }
 
     fn stop(&mut self, actions: &mut Vec<Action>) {
+        let again_ms = self.policy.stop_again_ms;
+        let before = self.stop_ms.replace(self.now_ms);
+        if before.is_some_and(|before_ms| self.now_ms - before_ms < again_ms) {
+            return;
+        }
         match self.phase {
             Phase::Starting | Phase::Running | Phase::Reloading(_) => {
                 let timeout_ms = self.policy.drain_timeout_ms;

@@ -51,6 +51,9 @@ pub struct Policy {
     pub pause_max_ms: u64,
     /// A worker that served this long clears its slot's record.
     pub stable_ms: u64,
+    /// Requests to stop that come this soon after another are the same one: timeout(1) and some
+    /// shells signal the process and then its whole group.
+    pub stop_again_ms: u64,
     /// When a timeout is noticed later than this, the whole machine was asleep, and deadlines move.
     pub late_ms_max: u64,
 }
@@ -68,6 +71,7 @@ impl Policy {
             pause_first_ms: 100,
             pause_max_ms: 30_000,
             stable_ms: 10_000,
+            stop_again_ms: 10,
             late_ms_max: 2_000,
         }
     }
@@ -330,6 +334,8 @@ pub struct Supervisor {
     slots: Vec<Slot>,
     /// The latest number given to a configuration.
     generation: u32,
+    /// When a stop was last asked for.
+    stop_ms: Option<u64>,
     /// A reload was asked for when none could begin.
     reload_again: bool,
     now_ms: u64,

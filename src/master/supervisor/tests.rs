@@ -190,8 +190,11 @@ fn a_stop_drains_and_a_late_worker_is_killed() {
 fn a_second_stop_is_at_once_and_a_third_kills() {
     let mut bench = Bench::running(1);
     bench.event(Event::Stop);
+    assert_eq!(bench.event(Event::Stop), [], "the same wish, told twice");
+    bench.later(10);
     assert!(bench.event(Event::Stop).contains(&Action::Stop { slot: 1 }));
     let pid = bench.pid(1);
+    bench.later(10);
     assert!(
         bench
             .event(Event::Stop)
@@ -333,6 +336,21 @@ fn an_old_worker_that_dies_during_its_replacement_is_not_missed() {
     );
     bench.event(Event::Ready { slot: 2 });
     assert_eq!(bench.names(), ["draining", "serving"]);
+}
+
+#[test]
+fn an_old_worker_that_hangs_while_its_replacement_boots_is_not_respawned() {
+    let mut bench = Bench::running(1);
+    bench.exit(1, CRASH);
+    bench.later(1_000);
+    bench.event(Event::Reload);
+    bench.event(Event::ConfigLoaded);
+    bench.later(59_000);
+    assert_eq!(bench.names(), ["killed", "booting"]);
+    bench.event(Event::Ready { slot: 2 });
+    let actions = bench.exit(1, Exit::Signal(9));
+    assert!(actions.contains(&Action::Tell(Notice::ReloadDone { generation: 2 })));
+    assert_eq!(bench.names(), ["empty", "serving"]);
 }
 
 #[test]

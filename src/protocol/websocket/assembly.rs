@@ -139,3 +139,39 @@ impl Message {
         self.utf8.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_follows_what_has_arrived_not_what_was_announced() {
+        let mut message = Message::new(Kind::Binary, false);
+        let announced = 1 << 20;
+        message.push(b"", Some(announced)).unwrap();
+        assert_eq!(message.payload.capacity(), 0, "nothing has arrived");
+        let mut arrived = 0;
+        while arrived < announced {
+            arrived += 1024;
+            message.push(&[0; 1024], Some(announced - arrived)).unwrap();
+            assert!(message.payload.capacity() <= (2 * arrived).min(announced));
+        }
+        assert_eq!(
+            message.payload.capacity(),
+            announced,
+            "nothing is left over at the end"
+        );
+    }
+
+    #[test]
+    fn many_small_fragments_do_not_move_the_message_each_time() {
+        let mut message = Message::new(Kind::Binary, false);
+        let mut moves = 0;
+        for _ in 0..10_000 {
+            let before = message.payload.capacity();
+            message.push(&[0; 64], None).unwrap();
+            moves += u32::from(message.payload.capacity() != before);
+        }
+        assert!(moves < 20, "{moves} moves");
+    }
+}

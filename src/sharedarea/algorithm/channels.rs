@@ -230,7 +230,7 @@ struct Edit<'m, M: Memory> {
 impl<'m, M: Memory> Edit<'m, M> {
     fn begin(memory: &'m M, index: u32) -> Self {
         let word = memory.board32(board::channel(index, board::CHANNEL_GENERATION));
-        let generation = word.load(Ordering::Relaxed) | 1;
+        let generation = word.load_owned() | 1;
         memory
             .board32(board::EDITING)
             .store(index + 1, Ordering::Relaxed);
@@ -252,7 +252,7 @@ impl<'m, M: Memory> Edit<'m, M> {
 
     fn fill(self, name: &Name<'_>, trace: &mut dyn FnMut(EditStep)) {
         trace(EditStep::Begun);
-        let head = self.memory.board64(board::HEAD).load(Ordering::Relaxed);
+        let head = self.memory.board64(board::HEAD).load_owned();
         // Stored only now that the edit is certain: the epoch of a channel never comes twice.
         let edition = self
             .memory
@@ -300,7 +300,7 @@ impl<'m, M: Memory> Edit<'m, M> {
 /// Undoes the edit of a dead owner; the caller holds the lock. The slot loses its name, but stays a
 /// stepping stone for look-ups that pass it.
 pub fn repair<M: Memory>(memory: &M) {
-    let editing = memory.board32(board::EDITING).load(Ordering::Relaxed);
+    let editing = memory.board32(board::EDITING).load_owned();
     let Some(index) = editing
         .checked_sub(1)
         .filter(|index| *index < memory.geometry().channels)
@@ -308,7 +308,7 @@ pub fn repair<M: Memory>(memory: &M) {
         return;
     };
     let generation = board::channel(index, board::CHANNEL_GENERATION);
-    if memory.board32(generation).load(Ordering::Relaxed) % 2 == 1 {
+    if memory.board32(generation).load_owned() % 2 == 1 {
         let edit = Edit::begin(memory, index);
         edit.field(board::CHANNEL_HASH)
             .store(board::HASH_VACANT, Ordering::Relaxed);

@@ -13,6 +13,12 @@ pub trait Word {
     type Value: Copy + Eq;
     /// As [`AtomicU64::load`].
     fn load(&self, order: Ordering) -> Self::Value;
+    /// A relaxed load of a word that only the lock's owner stores, by that owner. It has a name of its
+    /// own for the models: loom remembers one last access of an atomic, and a writer that reads back
+    /// its own word would hide the readers' accesses, leaving interleavings unexplored.
+    fn load_owned(&self) -> Self::Value {
+        self.load(Ordering::Relaxed)
+    }
     /// As [`AtomicU64::store`].
     fn store(&self, value: Self::Value, order: Ordering);
     /// As [`AtomicU64::swap`].

@@ -56,7 +56,7 @@ pub fn make_room<M: Memory>(
     announced: &mut dyn FnMut(),
 ) -> Result<(), Pinned> {
     let needed = end.saturating_sub(memory.geometry().spool_bytes);
-    if needed <= memory.board64(board::SAFE).load(Ordering::Relaxed) {
+    if needed <= memory.board64(board::SAFE).load_owned() {
         return Ok(());
     }
     announce_and_check(memory, me, needed, announced)
@@ -73,7 +73,7 @@ fn announce_and_check<M: Memory>(
     let step = memory.geometry().spool_bytes / 16;
     let horizon = memory.board64(board::HORIZON);
     let rounded = needed.checked_next_multiple_of(step).unwrap_or(needed);
-    let intent = rounded.max(horizon.load(Ordering::Relaxed));
+    let intent = rounded.max(horizon.load_owned());
     horizon.store(intent, Ordering::Relaxed);
     // Pairs with the fence of `set`.
     memory.fence(Ordering::SeqCst);
@@ -107,7 +107,7 @@ fn announce_and_check<M: Memory>(
 fn confirm<M: Memory>(memory: &M, needed: u64, intent: u64) -> bool {
     let confirmed = lowest(memory).0.min(intent);
     let safe = memory.board64(board::SAFE);
-    if confirmed > safe.load(Ordering::Relaxed) {
+    if confirmed > safe.load_owned() {
         safe.store(confirmed, Ordering::Relaxed);
     }
     needed <= confirmed

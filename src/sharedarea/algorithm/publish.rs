@@ -144,11 +144,8 @@ fn append<M: Memory>(
         &[]
     };
 
-    let seq = memory
-        .board64(board::HEAD)
-        .load(Ordering::Relaxed)
-        .wrapping_add(1);
-    let start = memory.board64(board::END).load(Ordering::Relaxed);
+    let seq = memory.board64(board::HEAD).load_owned().wrapping_add(1);
+    let start = memory.board64(board::END).load_owned();
     let entry = Entry {
         seq,
         position: start.wrapping_add(name.len() as u64),
@@ -209,7 +206,7 @@ fn repair<M: Memory>(memory: &M) {
         .board64(board::RECOVERIES)
         .fetch_add(1, Ordering::Relaxed);
     channels::repair(memory);
-    let head = memory.board64(board::HEAD).load(Ordering::Relaxed);
+    let head = memory.board64(board::HEAD).load_owned();
     // Committed, but perhaps its channel does not know it yet. The generation tells a channel that has
     // got the slot since.
     if let Ok(entry) = log::read(memory, head)

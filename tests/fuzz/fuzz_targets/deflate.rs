@@ -1,7 +1,4 @@
-//! The fuzzer's way into `targets::deflate`.
+//! The fuzzer's way into `bellwether_fuzz::deflate`.
 #![no_main]
 
-#[path = "../src/targets.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::deflate(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bellwether_fuzz::deflate(data));

@@ -1,7 +1,4 @@
-//! The fuzzer's way into `targets::frame`.
+//! The fuzzer's way into `bellwether_fuzz::frame`.
 #![no_main]
 
-#[path = "../src/targets.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::frame(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bellwether_fuzz::frame(data));

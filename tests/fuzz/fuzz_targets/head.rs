@@ -1,7 +1,4 @@
-//! The fuzzer's way into `targets::head`.
+//! The fuzzer's way into `bellwether_fuzz::head`.
 #![no_main]
 
-#[path = "../src/targets.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::head(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bellwether_fuzz::head(data));

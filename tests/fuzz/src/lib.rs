@@ -7,7 +7,7 @@ use bellwether::protocol::websocket::{
 };
 
 /// A request head: nothing panics, the verdict does not depend on how the bytes were cut, an accepted handshake can be answered.
-pub(crate) fn head(data: &[u8]) {
+pub fn head(data: &[u8]) {
     let limits = http::Limits {
         head_bytes_max: 1024,
         headers_max: 16,
@@ -74,12 +74,12 @@ fn verdict(data: &[u8], limits: &http::Limits) -> Verdict {
 }
 
 /// Frames without an extension. The first byte says how the rest is cut into reads.
-pub(crate) fn frame(data: &[u8]) {
+pub fn frame(data: &[u8]) {
     cut_makes_no_difference(data, None, DeflatePolicy::default());
 }
 
 /// Frames with compression. The lowest bits of the first byte choose takeover, the others how the rest is cut.
-pub(crate) fn deflate(data: &[u8]) {
+pub fn deflate(data: &[u8]) {
     let takeover = data.first().is_some_and(|byte| byte & 1 == 1);
     let agreed = Agreed {
         server_no_context_takeover: !takeover,

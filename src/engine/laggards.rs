@@ -1,0 +1,164 @@
+//! Clients that are behind: what their channels' policies make of them, and what is kept for them.
+
+use log::debug;
+
+use crate::channel::{ChannelId, Memberships};
+use crate::config::Slow;
+use crate::event_loop::Key;
+use crate::protocol::websocket::{CloseCode, State};
+
+use super::core::Core;
+use super::half::NOTHING;
+
+/// Clients that are behind are looked at this often.
+const LOOK_MS: u64 = 100;
+
+const OVERTAKEN: &str = "too slow: the log has moved past what you have not received";
+const TOO_FAR: &str = "too slow: further behind than the channel allows";
+
+impl Core {
+    /// Whether an entry still is for a client that catches up. Of a channel that wants only the
+    /// newest it is, if it is that.
+    pub(super) fn is_due(&self, channel: ChannelId, seq: u64) -> bool {
+        match self.subscriptions.policy(channel).slow {
+            Slow::Close | Slow::Gap => true,
+            Slow::Latest => match self.subscriptions.table_index(channel) {
+                Some(index) => self.area.newest_of(index) <= seq,
+                None => true,
+            },
+        }
+    }
+
+    /// Finds clients that the log has overtaken or that are too far behind, even if they never
+    /// take anything again.
+    pub(super) fn tend_laggards(&mut self) {
+        if self.laggards.is_empty() || self.now_ms < self.laggards_due_ms {
+            return;
+        }
+        self.laggards_due_ms = self.now_ms + LOOK_MS;
+        let head = self.area.head();
+        let newest = self.area.entry(head).map_or(0, |entry| entry.position);
+        let wall_us = self.event_loop.wall_us();
+        let mut laggards = std::mem::take(&mut self.laggards);
+        laggards.retain(|&key| {
+            let Some(client) = self.clients.get(key) else {
+                return false;
+            };
+            let Some(behind) = &client.behind else {
+                return false;
+            };
+            if behind.next > head {
+                return true;
+            }
+            match self.area.entry(behind.next) {
+                Ok(entry) => {
+                    let bytes = newest.saturating_sub(entry.position);
+                    let ms = wall_us.saturating_sub(entry.time_us) / 1000;
+                    if self.is_too_far(&client.memberships, bytes, ms) {
+                        self.lapped += 1;
+                        self.dismiss(key, TOO_FAR);
+                    }
+                }
+                Err(_) => self.lag(key),
+            }
+            true
+        });
+        self.laggards.append(&mut laggards);
+    }
+
+    fn is_too_far(&self, memberships: &Memberships, bytes: u64, ms: u64) -> bool {
+        memberships.as_slice().iter().any(|membership| {
+            let policy = self.subscriptions.policy(membership.channel);
+            policy.close_bytes.is_some_and(|max| bytes > max)
+                || policy.close_lag_ms.is_some_and(|max| ms > max)
+        })
+    }
+
+    /// The log has overtaken a client: it cannot have what it missed.
+    pub(super) fn lag(&mut self, key: Key) {
+        self.lapped += 1;
+        let Some(client) = self.clients.get(key) else {
+            return;
+        };
+        let memberships = client.memberships.as_slice();
+        let policy = |channel| self.subscriptions.policy(channel);
+        // Whoever is overtaken is behind by all that the spool holds.
+        let spool_bytes = self.area.spool_bytes();
+        let too_far = |max| max < spool_bytes;
+        if memberships.iter().any(|membership| {
+            let policy = policy(membership.channel);
+            policy.slow == Slow::Close || policy.close_bytes.is_some_and(too_far)
+        }) {
+            return self.dismiss(key, OVERTAKEN);
+        }
+        // The newest message of a channel may well be there still, however far behind the client is.
+        let newest = memberships
+            .iter()
+            .filter(|membership| policy(membership.channel).slow == Slow::Latest)
+            .filter_map(|membership| self.subscriptions.table_index(membership.channel))
+            .map(|index| self.area.newest_of(index))
+            .filter(|seq| self.area.entry(*seq).is_ok())
+            .min();
+        if let Some(client) = self.clients.get_mut(key)
+            && let Some(behind) = &mut client.behind
+        {
+            behind.next = newest.unwrap_or(NOTHING);
+        }
+    }
+
+    fn dismiss(&mut self, key: Key, reason: &str) {
+        if let Some(client) = self.clients.get_mut(key)
+            && let Some(behind) = &mut client.behind
+        {
+            behind.next = NOTHING;
+        }
+        let closing = self.with_connection(key, |connection, _, out| {
+            let open = connection.state() == State::Open;
+            connection.close(Some(CloseCode::TRY_AGAIN_LATER), reason, out);
+            open
+        });
+        if closing == Some(true) {
+            self.leave_all_channels(key);
+            self.await_closing(key);
+        }
+    }
+
+    /// Copies out half-sent frames that grow old or stand in a writer's way, and pins the rest.
+    pub(super) fn tend_halves(&mut self) {
+        if self.halves.is_empty() {
+            return;
+        }
+        let horizon = self.area.horizon();
+        let newest = self
+            .area
+            .entry(self.area.head())
+            .map_or(u64::MAX, |entry| entry.position);
+        let old = newest
+            .saturating_sub(self.area.spool_bytes() / 2)
+            .max(horizon);
+        let mut oldest = u64::MAX;
+        let mut halves = std::mem::take(&mut self.halves);
+        halves.retain(|&key| {
+            let half = self
+                .clients
+                .get_mut(key)
+                .and_then(|client| client.behind.as_mut()?.half.as_mut());
+            let Some(half) = half.filter(|half| half.rescued.is_none()) else {
+                return false;
+            };
+            if half.frame.position >= old {
+                oldest = oldest.min(half.frame.position);
+                return true;
+            }
+            half.rescued = self.rescued.copy(&self.area, half.frame);
+            if half.rescued.is_none() {
+                debug!("no room to keep a half-sent frame for a slow client, it is dropped");
+                self.lost(key);
+            }
+            false
+        });
+        self.halves = halves;
+        self.oldest_half = oldest;
+        self.repin();
+    }
+}
