@@ -22,6 +22,8 @@ mod limits;
 #[cfg(test)]
 mod numbered;
 #[cfg(test)]
+mod options;
+#[cfg(test)]
 mod peer;
 #[cfg(test)]
 mod process;
