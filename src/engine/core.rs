@@ -77,8 +77,8 @@ pub(super) struct Core {
     pub(super) opened: Vec<(Key, Vec<u8>)>,
     /// Conversations that are over, and why.
     pub(super) gone: Vec<Gone>,
-    /// The close code with which clients are sent away, once no new ones are taken.
-    pub(super) draining: Option<u16>,
+    /// Everybody is to leave, with this close code.
+    pub(super) draining: Option<CloseCode>,
     /// The next turn must not wait.
     pub(super) again: bool,
     pub(super) delivered: u64,
@@ -179,15 +179,42 @@ impl Core {
         }
     }
 
-    /// Ends a connection that waits between two requests.
+    /// Takes out the clients from whom nothing has come and to whom nothing was said.
+    pub(super) fn take_silent(&mut self) -> Vec<Transport> {
+        let mut taken = Vec::new();
+        for key in self.clients.keys() {
+            let Some(client) = self.clients.get(key) else {
+                continue;
+            };
+            let said = client.marks.intersects(Marks::SERVED | Marks::GONE);
+            if said || !matches!(&client.phase, Phase::Head(head) if head.is_empty()) {
+                continue;
+            }
+            // Somebody else will have a duplicate, so closing ours would not end the reports.
+            let fd = std::os::fd::AsFd::as_fd(&client.transport);
+            if let Err(error) = self.event_loop.deregister(fd) {
+                warn!("a client stays, it is watched without end: {error}");
+                continue;
+            }
+            taken.extend(self.clients.remove(key).map(|client| client.transport));
+        }
+        self.count_clients();
+        taken
+    }
+
+    /// Ends a connection on which nothing is asked at the moment. When the server only restarts,
+    /// one that has not asked anything yet may still do so.
     pub(super) fn drop_idle(&mut self, key: Key) {
+        let restarts = self.draining == Some(CloseCode::SERVICE_RESTART);
         if let Some(Client {
             phase: Phase::Head(head),
             outbox,
+            marks,
             ..
         }) = self.clients.get(key)
             && head.is_empty()
             && outbox.is_empty()
+            && (marks.contains(Marks::SERVED) || !restarts)
         {
             self.forget(key);
         }

@@ -184,12 +184,11 @@ impl Engine {
         self.apps
             .get_mut(app)
             .open(&mut Context::new(&mut self.core), key);
-        self.feed_messages(key, &mut unread);
         if let Some(code) = self.core.draining {
-            self.apps
-                .get_mut(app)
-                .drain(&mut Context::new(&mut self.core), key, code);
+            let context = &mut Context::new(&mut self.core);
+            self.apps.get_mut(app).drain(context, key, code.0);
         }
+        self.feed_messages(key, &mut unread);
         if let Some(client) = self.core.clients.get(key)
             && client.marks.contains(Marks::UNREAD)
         {

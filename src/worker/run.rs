@@ -292,6 +292,10 @@ impl Worker {
         // Whoever waits in the queue is served by another worker that shares the socket.
         self.listeners.clear();
         self.engine.drain(code);
+        // Those that are left have not asked for anything: they need not notice.
+        for transport in self.engine.take_silent() {
+            self.seat(transport);
+        }
         Ok(())
     }
 
