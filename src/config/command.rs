@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::address::Address;
 use super::environment::Environment;
 use super::options::{self, Group, OptionSpec, Takes};
-use super::resolved::ConfigError;
+use super::resolved::{ConfigError, PROCESSES_MAX};
 use super::values::Refused;
 
 /// Where a setting of the command line came from, in messages.
@@ -25,7 +25,7 @@ pub struct Setting {
     /// The text.
     pub value: String,
     /// Where it was given, for messages.
-    pub origin: &'static str,
+    pub origin: String,
 }
 
 /// Everything that was given, weakest first: a later setting of an option overrides or adds.
@@ -66,6 +66,20 @@ pub enum Verb {
     Status {
         /// For programs.
         json: bool,
+    },
+    /// Load the configuration again and replace the workers.
+    Reload,
+    /// Replace the program, and the workers with it.
+    Upgrade,
+    /// Stop the server.
+    Stop {
+        /// Clients get a close frame and no time.
+        fast: bool,
+    },
+    /// Have so many workers.
+    Scale {
+        /// How many.
+        processes: u16,
     },
 }
 
@@ -128,7 +142,7 @@ pub(super) fn command() -> Command {
     let mut command = Command::new("master")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A prefork WebSocket server with shared-memory broadcast")
-        .override_usage("master [OPTIONS] --socket ADDRESS\n       master publish|tail|status ...")
+        .override_usage("master [OPTIONS] --socket ADDRESS\n       master publish|tail|status|reload|upgrade|stop|scale ...")
         .after_help("For example: master --processes 8 --socket :3032")
         .args_conflicts_with_subcommands(true)
         .subcommand_help_heading("Talk to a running server")
@@ -138,7 +152,21 @@ pub(super) fn command() -> Command {
         let of_group = options::all().filter(|option| option.group == group);
         command = command.args(of_group.map(argument));
     }
-    command.subcommands([publish_command(), tail_command(), status_command()])
+    command.subcommands([
+        publish_command(),
+        tail_command(),
+        status_command(),
+        verb(
+            "reload",
+            "Load the configuration again and replace the workers; returns when that is done",
+        ),
+        verb(
+            "upgrade",
+            "Replace the program and the workers; returns when that is done",
+        ),
+        stop_command(),
+        scale_command(),
+    ])
 }
 
 fn argument(option: &'static OptionSpec) -> Arg {
@@ -195,6 +223,23 @@ fn status_command() -> Command {
     verb("status", "Show workers, channels and counters").arg(switch_argument("json", "print JSON"))
 }
 
+fn stop_command() -> Command {
+    verb("stop", "Stop the server; returns when it has ended").arg(switch_argument(
+        "fast",
+        "clients get a close frame and no time to leave",
+    ))
+}
+
+fn scale_command() -> Command {
+    verb("scale", "Have N workers; returns when that is done").arg(
+        Arg::new("workers")
+            .value_name("N")
+            .help("how many")
+            .required(true)
+            .value_parser(clap::value_parser!(u16).range(1..=i64::from(PROCESSES_MAX))),
+    )
+}
+
 /// A verb with the options that say which instance is meant.
 fn verb(name: &'static str, about: &'static str) -> Command {
     let which = ["instance", "socket", "run-dir"];
@@ -235,7 +280,7 @@ fn read_settings(matches: &ArgMatches) -> Settings {
             settings.push(Setting {
                 option,
                 value: value.clone(),
-                origin: COMMAND_LINE,
+                origin: COMMAND_LINE.to_owned(),
             });
         }
     }
@@ -255,6 +300,14 @@ fn read_verb(name: &str, matches: &ArgMatches) -> Verb {
             channel: channel(),
             json: matches.get_flag("json"),
         },
+        "reload" => Verb::Reload,
+        "upgrade" => Verb::Upgrade,
+        "stop" => Verb::Stop {
+            fast: matches.get_flag("fast"),
+        },
+        "scale" => Verb::Scale {
+            processes: matches.get_one::<u16>("workers").copied().unwrap_or(1),
+        },
         _ => Verb::Status {
             json: matches.get_flag("json"),
         },
@@ -266,7 +319,7 @@ fn target(matches: &ArgMatches, environment: &Environment) -> Result<Target, Con
     let read = |name: &'static str, text: &str, refused: Refused| ConfigError::BadValue {
         option: name,
         value: text.to_owned(),
-        origin: COMMAND_LINE,
+        origin: COMMAND_LINE.to_owned(),
         allowed: refused.0,
     };
     let mut target = Target {

@@ -1,7 +1,7 @@
 //! What the user asked for: the option table, the command line made from it, and the plain data that comes out.
 //!
 //! The way of an option: [`options`] names it, [`command::parse`] records what was given as [`Settings`],
-//! [`resolve`] turns that into a [`Config`] with nothing left to look up. `--help` and `docs/options.md` are made
+//! [`read_files`] puts in what the files say, [`resolve`] turns that into a [`Config`] with nothing left to look up. `--help` and `docs/options.md` are made
 //! from the same table. Only this module looks at the environment.
 //!
 //! It must not know sockets, processes, the shared area or applications: an unknown application name, say, is found
@@ -11,6 +11,9 @@ mod address;
 mod channel_rule;
 mod command;
 mod environment;
+mod files;
+mod ini;
+mod operations;
 pub mod options;
 mod page;
 mod resolved;
@@ -21,6 +24,8 @@ mod values;
 pub use address::{Address, AddressError};
 pub use channel_rule::{ChannelPolicy, ChannelRule, Slow, policy_of};
 pub use command::{Invocation, Setting, Settings, Target, Usage, Verb, parse};
-pub use environment::Environment;
+pub use environment::{Activation, Environment, program_path};
+pub use files::read_files;
+pub use operations::{Operations, Orphans};
 pub use page::options_page;
 pub use resolved::{Config, ConfigError, Mount, PROCESSES_MAX, resolve};

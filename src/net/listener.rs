@@ -85,6 +85,13 @@ impl Listener {
         Ok(Self { fd, address })
     }
 
+    /// Takes over a listening socket that was made before this program; `asked` is where it was made to
+    /// listen.
+    pub fn inherit(fd: OwnedFd, asked: Address) -> Self {
+        let address = local_address(&fd, &asked);
+        Self { fd, address }
+    }
+
     /// The address as bound: a requested port 0 is replaced by the one that the kernel chose.
     pub fn local_address(&self) -> &Address {
         &self.address

@@ -4,6 +4,7 @@
 //! the same. It must not know where a value came from.
 
 mod area;
+mod operations;
 mod server;
 mod serving;
 mod websocket;
@@ -94,14 +95,17 @@ pub struct OptionSpec {
 const NONE: &[&str] = &[];
 
 /// The table, in the order of help and documentation.
-const TABLE: [&[OptionSpec]; 7] = [
+const TABLE: [&[OptionSpec]; 10] = [
     server::SOCKETS,
     server::PROCESSES,
+    operations::SUPERVISION,
     serving::APPLICATIONS,
     serving::HTTP,
     websocket::WEBSOCKET,
     area::SHARED_AREA,
+    operations::CONFIGURATION,
     server::INSTANCE,
+    operations::PLACE,
 ];
 
 /// All options, in the order of help and documentation.

@@ -4,6 +4,7 @@
 
 use thiserror::Error;
 
+use super::Errand;
 use crate::protocol::websocket::Kind;
 
 /// What a frame may have beyond the message it carries: kind, flags, name.
@@ -14,12 +15,14 @@ const LENGTH_BYTES: usize = 4;
 const PUBLISH: u8 = 1;
 const TAIL: u8 = 2;
 const STATUS: u8 = 3;
+const ERRAND: u8 = 4;
 const PUBLISHED: u8 = 129;
 const TAILING: u8 = 130;
 const MESSAGE: u8 = 131;
 const LAPPED: u8 = 132;
 const STATUS_IS: u8 = 133;
 const REFUSED: u8 = 134;
+const DONE: u8 = 135;
 
 /// What a verb wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub enum Request {
     },
     /// Show what is going on.
     Status,
+    /// Change something, and answer when that is finished.
+    Errand(Errand),
 }
 
 /// What the master says.
@@ -74,6 +79,11 @@ pub enum Answer {
     Status {
         /// See [`super::super::status::Status`].
         json: Vec<u8>,
+    },
+    /// An errand is finished.
+    Done {
+        /// With what result.
+        result: String,
     },
     /// It cannot be done.
     Refused {
@@ -183,6 +193,7 @@ impl Request {
             }),
             Self::Tail { channel } => frame(TAIL, out, |out| out.extend(channel.bytes())),
             Self::Status => frame(STATUS, out, |_| {}),
+            Self::Errand(errand) => frame(ERRAND, out, |out| errand.write(out)),
         }
     }
 
@@ -203,6 +214,7 @@ impl Request {
                 channel: text(body)?,
             }),
             STATUS => body.is_empty().then_some(Self::Status),
+            ERRAND => Errand::read(body).map(Self::Errand),
             _ => None,
         }
     }
@@ -233,6 +245,7 @@ impl Answer {
             }),
             Self::Lapped { entries } => frame(LAPPED, out, |out| out.extend(entries.to_le_bytes())),
             Self::Status { json } => frame(STATUS_IS, out, |out| out.extend_from_slice(json)),
+            Self::Done { result } => frame(DONE, out, |out| out.extend(result.bytes())),
             Self::Refused { reason } => frame(REFUSED, out, |out| out.extend(reason.bytes())),
         }
     }
@@ -263,6 +276,9 @@ impl Answer {
             }),
             STATUS_IS => Some(Self::Status {
                 json: body.to_vec(),
+            }),
+            DONE => Some(Self::Done {
+                result: text(body)?,
             }),
             REFUSED => Some(Self::Refused {
                 reason: text(body)?,
@@ -324,6 +340,7 @@ mod tests {
                 channel: "r\u{e4}ume/1".into(),
             },
             Request::Status,
+            Request::Errand(Errand::Scale { processes: 4 }),
         ]
     }
 
@@ -343,6 +360,9 @@ mod tests {
             Answer::Lapped { entries: 9 },
             Answer::Status {
                 json: b"{}".to_vec(),
+            },
+            Answer::Done {
+                result: "yes".into(),
             },
             Answer::Refused {
                 reason: "no".into(),

@@ -8,23 +8,28 @@
 //! | 1 publish | verb | `u8` 0 text, 1 binary; `u16` length of the name, name; the message |
 //! | 2 tail | verb | the channel's name |
 //! | 3 status | verb | nothing |
+//! | 4 errand | verb | a letter, and `u16` workers for `n`; see [`Errand`] |
 //! | 129 published | master | `u16` workers reached, `u16` workers there were, `u64` number of the entry |
 //! | 130 tailing | master | nothing: from here on nothing published on the channel is missed |
 //! | 131 message | master | `u8` 0 text, 1 binary; `u64` time in microseconds; the message |
 //! | 132 lapped | master | `u64` entries of the log that were overwritten before they could be shown |
 //! | 133 status | master | JSON, see [`super::status::Status`] |
 //! | 134 refused | master | why, in words |
+//! | 135 done | master | the result of an errand, in words |
 //!
 //! Numbers are little endian. The frames here are pure; `server` does the reading and writing. It
 //! must not know what the supervisor decides.
 
 mod connection;
+mod errand;
 mod frames;
 mod publish;
 mod server;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
+pub use errand::{Awaited, Errand};
 pub use frames::{Answer, FrameError, Frames, OVERHEAD_BYTES_MAX, Request};
 pub(super) use server::{ControlServer, Hub, Source};

@@ -304,7 +304,10 @@ fn a_tail_that_does_not_read_delays_nobody_and_is_told_what_it_missed() {
                 Answer::Message { .. } => messages += 1,
                 Answer::Lapped { entries } => lapped += entries,
                 Answer::Tailing => {}
-                Answer::Published { .. } | Answer::Status { .. } | Answer::Refused { .. } => {
+                Answer::Published { .. }
+                | Answer::Status { .. }
+                | Answer::Done { .. }
+                | Answer::Refused { .. } => {
                     panic!("{answer:?}");
                 }
             }
