@@ -86,13 +86,7 @@ impl Subscriptions {
         };
         self.by_name.insert(name.into(), id);
         match table_index {
-            Some(index) => {
-                let index = index as usize;
-                if self.by_table_index.len() <= index {
-                    self.by_table_index.resize(index + 1, None);
-                }
-                self.by_table_index[index] = Some(id);
-            }
+            Some(index) => self.place_in_table(id, index),
             None => self.unindexed += 1,
         }
         id
@@ -162,12 +156,47 @@ impl Subscriptions {
         self.channels.get(id.number())?.as_ref()?.table_index
     }
 
+    /// The channel's name.
+    pub fn name(&self, id: ChannelId) -> Option<String> {
+        Some(self.channels.get(id.number())?.as_ref()?.name.to_string())
+    }
+
     /// What holds for the channel.
     pub fn policy(&self, id: ChannelId) -> ChannelPolicy {
         match self.channels.get(id.number()) {
             Some(Some(channel)) => channel.policy,
             _ => ChannelPolicy::default(),
         }
+    }
+
+    /// Names of the channels that are not in the shared table.
+    pub fn unindexed(&self) -> Vec<(ChannelId, Box<str>)> {
+        self.by_name
+            .iter()
+            .filter(|(_, id)| self.table_index(**id).is_none())
+            .map(|(name, id)| (*id, name.clone()))
+            .collect()
+    }
+
+    /// From now on the channel is in the shared table. Returns how many members it has.
+    pub fn index(&mut self, id: ChannelId, table_index: u32) -> u32 {
+        let Some(Some(channel)) = self.channels.get_mut(id.number()) else {
+            return 0;
+        };
+        if channel.table_index.replace(table_index).is_none() {
+            self.unindexed -= 1;
+        }
+        let members = u32::try_from(channel.members.len()).unwrap_or(u32::MAX);
+        self.place_in_table(id, table_index);
+        members
+    }
+
+    fn place_in_table(&mut self, id: ChannelId, table_index: u32) {
+        let at = table_index as usize;
+        if self.by_table_index.len() <= at {
+            self.by_table_index.resize(at + 1, None);
+        }
+        self.by_table_index[at] = Some(id);
     }
 
     /// Whether some channel here is not in the shared table, so that names must be looked at.

@@ -40,6 +40,7 @@ impl Core {
         if self.next > head {
             return;
         }
+        self.adopt_indices();
         while self.next <= head {
             if self.subscriptions.is_empty() {
                 self.next = head + 1;
@@ -59,6 +60,27 @@ impl Core {
             self.batch = batch;
         }
         self.repin();
+    }
+
+    /// Channels that had no place in the shared table when the first client came may have one now;
+    /// what is published there does not carry their names any more. Done between reading the head
+    /// and reading entries, so that no entry is read with an old view.
+    fn adopt_indices(&mut self) {
+        if !self.subscriptions.has_unindexed() {
+            return;
+        }
+        let edition = self.participant.channel_edition();
+        if std::mem::replace(&mut self.channel_edition, edition) == edition {
+            return;
+        }
+        for (id, name) in self.subscriptions.unindexed() {
+            if let Some(index) = self.participant.channel(&name) {
+                let members = self.subscriptions.index(id, index);
+                self.participant.set_interest(index, members);
+            }
+        }
+        self.participant
+            .set_wild(self.subscriptions.has_unindexed());
     }
 
     fn deliver(&mut self, batch: &Batch) {
@@ -95,7 +117,7 @@ impl Core {
         let Some(first) = run.pieces.first() else {
             return;
         };
-        if client.marks.contains(Marks::GONE) {
+        if client.marks.intersects(Marks::GONE | Marks::FROZEN) {
             return;
         }
         if let Some(behind) = &mut client.behind {

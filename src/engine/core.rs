@@ -56,6 +56,8 @@ pub(super) struct Core {
     pub(super) participant: Participant,
     pub(super) subscriptions: Subscriptions,
     pub(super) batch: Batch,
+    /// The edition of the shared channel table for which names without a place were looked up.
+    pub(super) channel_edition: u64,
     pub(super) merged: Run,
     /// The first entry of the log that this worker has not looked at.
     pub(super) next: u64,
@@ -75,7 +77,8 @@ pub(super) struct Core {
     pub(super) opened: Vec<(Key, Vec<u8>)>,
     /// Conversations that are over, and why.
     pub(super) gone: Vec<Gone>,
-    pub(super) draining: bool,
+    /// Everybody is to leave, with this close code.
+    pub(super) draining: Option<CloseCode>,
     /// The next turn must not wait.
     pub(super) again: bool,
     pub(super) delivered: u64,
@@ -104,6 +107,7 @@ impl Core {
             area,
             participant,
             batch: Batch::new(),
+            channel_edition: 0,
             merged: Run::default(),
             halves: Vec::new(),
             oldest_half: u64::MAX,
@@ -115,7 +119,7 @@ impl Core {
             unread: Vec::new(),
             opened: Vec::new(),
             gone: Vec::new(),
-            draining: false,
+            draining: None,
             again: false,
             delivered: 0,
             lapped: 0,
@@ -175,15 +179,42 @@ impl Core {
         }
     }
 
-    /// Ends a connection that waits between two requests.
+    /// Takes out the clients from whom nothing has come and to whom nothing was said.
+    pub(super) fn take_silent(&mut self) -> Vec<Transport> {
+        let mut taken = Vec::new();
+        for key in self.clients.keys() {
+            let Some(client) = self.clients.get(key) else {
+                continue;
+            };
+            let said = client.marks.intersects(Marks::SERVED | Marks::GONE);
+            if said || !matches!(&client.phase, Phase::Head(head) if head.is_empty()) {
+                continue;
+            }
+            // Somebody else will have a duplicate, so closing ours would not end the reports.
+            let fd = std::os::fd::AsFd::as_fd(&client.transport);
+            if let Err(error) = self.event_loop.deregister(fd) {
+                warn!("a client stays, it is watched without end: {error}");
+                continue;
+            }
+            taken.extend(self.clients.remove(key).map(|client| client.transport));
+        }
+        self.count_clients();
+        taken
+    }
+
+    /// Ends a connection on which nothing is asked at the moment. When the server only restarts,
+    /// one that has not asked anything yet may still do so.
     pub(super) fn drop_idle(&mut self, key: Key) {
+        let restarts = self.draining == Some(CloseCode::SERVICE_RESTART);
         if let Some(Client {
             phase: Phase::Head(head),
             outbox,
+            marks,
             ..
         }) = self.clients.get(key)
             && head.is_empty()
             && outbox.is_empty()
+            && (marks.contains(Marks::SERVED) || !restarts)
         {
             self.forget(key);
         }
@@ -231,7 +262,7 @@ impl Core {
         self.participant.set_subscriptions(count);
     }
 
-    fn count_clients(&self) {
+    pub(super) fn count_clients(&self) {
         let count = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
         self.participant.set_clients(count);
     }

@@ -3,7 +3,7 @@
 use crate::app::{Context, Response};
 use crate::event_loop::Key;
 use crate::protocol::http::{self, Parsed, Request, Status, encode_response, parse_request};
-use crate::protocol::websocket::{Upgrade, negotiate, origin_allowed, read_upgrade};
+use crate::protocol::websocket::{CloseCode, Upgrade, negotiate, origin_allowed, read_upgrade};
 
 use super::Engine;
 use super::client::{Client, Deciding, Marks, Phase};
@@ -48,7 +48,8 @@ impl Engine {
     }
 
     fn request(&mut self, key: Key, request: &Request<'_>) {
-        if self.core.draining {
+        let draining = self.core.draining;
+        if draining.is_some_and(|code| code != CloseCode::SERVICE_RESTART) {
             let headers = [("Retry-After", "1")];
             let text = "this server is going away";
             return self
@@ -70,7 +71,7 @@ impl Engine {
     fn answer(&mut self, key: Key, request: &Request<'_>) {
         let app = self.apps.route(request.path());
         let response = self.apps.get_mut(app).request(request);
-        let kept = self.core.settings.http_keepalive_ms > 0;
+        let kept = self.core.settings.http_keepalive_ms > 0 && self.core.draining.is_none();
         let keep_alive = kept && request.keep_alive() && !request.has_body();
         self.core
             .respond(key, &response, keep_alive, request.method() == "HEAD");

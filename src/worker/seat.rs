@@ -49,6 +49,23 @@ pub enum Order {
         /// After this many milliseconds the worker leaves in any case.
         timeout_ms: u32,
     },
+    /// As `Drain`, but first hand every client that can be moved over to the worker in another
+    /// slot, which does not notice more than a new client; only the others are closed.
+    Replace {
+        /// The slot of the worker that takes over.
+        by: u16,
+        /// For those that cannot be moved; 1012.
+        code: u16,
+        /// After this many milliseconds the worker leaves in any case.
+        timeout_ms: u32,
+    },
+    /// Hand up to so many clients over to the worker in another slot, and go on serving.
+    GiveAway {
+        /// The slot of the worker that takes them.
+        to: u16,
+        /// At most so many.
+        clients: u32,
+    },
     /// Leave at once.
     Stop,
 }
@@ -63,6 +80,8 @@ pub enum Report {
 }
 
 const DRAIN: u8 = b'd';
+const REPLACE: u8 = b'r';
+const GIVE_AWAY: u8 = b'g';
 const STOP: u8 = b's';
 const READY: u8 = b'r';
 const DRAINED: u8 = b'e';
@@ -77,6 +96,23 @@ impl Order {
                 packet.extend(timeout_ms.to_le_bytes());
                 packet
             }
+            Self::Replace {
+                by,
+                code,
+                timeout_ms,
+            } => {
+                let mut packet = vec![REPLACE];
+                packet.extend(by.to_le_bytes());
+                packet.extend(code.to_le_bytes());
+                packet.extend(timeout_ms.to_le_bytes());
+                packet
+            }
+            Self::GiveAway { to, clients } => {
+                let mut packet = vec![GIVE_AWAY];
+                packet.extend(to.to_le_bytes());
+                packet.extend(clients.to_le_bytes());
+                packet
+            }
             Self::Stop => vec![STOP],
         }
     }
@@ -87,6 +123,15 @@ impl Order {
             [DRAIN, c0, c1, t0, t1, t2, t3] => Some(Self::Drain {
                 code: u16::from_le_bytes([c0, c1]),
                 timeout_ms: u32::from_le_bytes([t0, t1, t2, t3]),
+            }),
+            [REPLACE, b0, b1, c0, c1, t0, t1, t2, t3] => Some(Self::Replace {
+                by: u16::from_le_bytes([b0, b1]),
+                code: u16::from_le_bytes([c0, c1]),
+                timeout_ms: u32::from_le_bytes([t0, t1, t2, t3]),
+            }),
+            [GIVE_AWAY, t0, t1, n0, n1, n2, n3] => Some(Self::GiveAway {
+                to: u16::from_le_bytes([t0, t1]),
+                clients: u32::from_le_bytes([n0, n1, n2, n3]),
             }),
             [STOP] => Some(Self::Stop),
             _ => None,
@@ -123,6 +168,15 @@ mod tests {
             Order::Drain {
                 code: 1012,
                 timeout_ms: u32::MAX,
+            },
+            Order::Replace {
+                by: 3,
+                code: 1012,
+                timeout_ms: 8000,
+            },
+            Order::GiveAway {
+                to: 2,
+                clients: 70_000,
             },
             Order::Stop,
         ] {

@@ -9,7 +9,8 @@ use crate::tree::Source;
 const PAGE: &str = "docs/options.md";
 
 /// Options of other programs that our documents show.
-const FOREIGN: [&str; 8] = [
+const FOREIGN: [&str; 9] = [
+    "fuzz-dir",
     "release",
     "test",
     "bin",

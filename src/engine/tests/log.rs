@@ -129,6 +129,25 @@ fn a_client_that_stops_reading_delays_nobody_and_gets_no_torn_frame() {
     assert_eq!(close.unwrap()[..2], 1013_u16.to_be_bytes());
 }
 
+#[test]
+fn a_channel_that_gets_its_place_in_the_table_later_loses_nothing() {
+    let mut rig = Rig::new(|config| config.channels_max = 64);
+    // Fills the table with channels that somebody listens to.
+    let mut others: Vec<Peer> = (0..64)
+        .map(|n| rig.websocket(&format!("/other{n}")))
+        .collect();
+    let mut peer = rig.websocket("/late");
+    publish(&mut rig, "late", b"by name");
+    rig.expect(&mut peer, b"\x81\x07by name");
+    others.clear();
+    rig.until("the others have gone", |rig| rig.engine.clients() == 1);
+    for number in 0..200 {
+        let text = format!("message {number:04}");
+        publish(&mut rig, "late", text.as_bytes());
+        rig.expect(&mut peer, &[b"\x81\x0c", text.as_bytes()].concat());
+    }
+}
+
 /// A client of a channel with this rule that reads nothing while 2000 messages go through a spool
 /// of 64, and the numbers that it then finds, with the payload of the close frame if there is one.
 fn stalled(rule: &str) -> (Vec<u32>, Option<Vec<u8>>) {

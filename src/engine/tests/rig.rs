@@ -17,6 +17,7 @@ use crate::sharedarea::{
 const PATIENCE_MS: u64 = 20_000;
 
 pub(super) struct Rig {
+    config: Config,
     pub(super) engine: Engine,
     pub(super) area: SharedArea,
     publisher: Participant,
@@ -40,16 +41,29 @@ impl Rig {
         let mut config = config();
         config.spool_bytes = 64 * 1024;
         change(&mut config);
-        let area = SharedArea::create(Geometry::with_spool(config.spool_bytes), 1, 0).unwrap();
+        let geometry = Geometry {
+            channels: config.channels_max,
+            ..Geometry::with_spool(config.spool_bytes)
+        };
+        let area = SharedArea::create(geometry, 1, 0).unwrap();
         let publisher = area.join(ParticipantKind::Master, 0).unwrap();
         let worker = area.join(ParticipantKind::Worker, 1).unwrap();
         let apps = Apps::new(&config, own).unwrap();
         let engine = Engine::new(Settings::from(&config), apps, area.clone(), worker).unwrap();
         Self {
+            config,
             engine,
             area,
             publisher,
         }
+    }
+
+    /// The engine of another worker of the same server.
+    pub(super) fn another_engine(&self, slot: u16) -> Engine {
+        let participant = self.area.join(ParticipantKind::Worker, slot).unwrap();
+        let apps = Apps::new(&self.config, None).unwrap();
+        let settings = Settings::from(&self.config);
+        Engine::new(settings, apps, self.area.clone(), participant).unwrap()
     }
 
     /// One turn that does not wait.

@@ -25,5 +25,5 @@ pub use request::{Header, Limits, Parsed, Request, Version, parse_request};
 pub use response::{Response, encode_response};
 pub(crate) use response::{write_header, write_status_line};
 pub use rules::Error;
-pub(crate) use rules::list_members;
+pub(crate) use rules::{is_token_byte, list_members};
 pub use status::Status;

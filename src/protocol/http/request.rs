@@ -187,24 +187,24 @@ pub fn parse_request<'b>(input: &'b [u8], limits: &Limits) -> Result<Parsed<Requ
     // Bytes beyond the limit are never looked at, so that the verdict does not depend on how many came at once.
     let window = input.get(..limits.head_bytes_max).unwrap_or(input);
     check_target_length(window, limits)?;
+    // The parser takes a bare LF for a line end; a proxy in front may not. Nothing behind one is read.
+    let bare_line_feed = find_bare_line_feed(window);
+    let window = bare_line_feed
+        .and_then(|end| window.get(..end))
+        .unwrap_or(window);
 
     let mut storage = Vec::with_capacity(limits.headers_max);
     let mut head = httparse::Request::new(&mut []);
     let parsed = head.parse_with_uninit_headers(window, storage.spare_capacity_mut());
     let consumed = match parsed {
         Ok(httparse::Status::Complete(consumed)) => consumed,
-        Ok(httparse::Status::Partial) => {
-            check_line_ends(window)?;
-            return if input.len() >= limits.head_bytes_max {
-                Err(Error::HeadTooLong)
-            } else {
-                Ok(Parsed::Partial)
-            };
+        Ok(httparse::Status::Partial) if bare_line_feed.is_some() => return Err(Error::LineEnd),
+        Ok(httparse::Status::Partial) if input.len() >= limits.head_bytes_max => {
+            return Err(Error::HeadTooLong);
         }
+        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
         Err(error) => return Err(grammar_error(error, window)),
     };
-    let (lines, _behind) = window.split_at(consumed);
-    check_line_ends(lines)?;
     let (Some(method), Some(target)) = (head.method, head.path) else {
         return Err(Error::RequestLine);
     };
@@ -233,34 +233,37 @@ pub fn parse_request<'b>(input: &'b [u8], limits: &Limits) -> Result<Parsed<Requ
     Ok(Parsed::Complete { value, consumed })
 }
 
-/// Before the parser proper, so that a long target is 414 whatever follows it.
+/// Before the parser proper, so that a long target is 414 whatever follows it. A fault in front of it is left to the parser.
 fn check_target_length(window: &[u8], limits: &Limits) -> Result<(), Error> {
-    let line = window.trim_ascii_start();
-    let Some(method_bytes) = line.iter().position(|byte| byte.is_ascii_whitespace()) else {
+    let line = skip_empty_lines(window);
+    let Some(method_bytes) = line.iter().position(|byte| !rules::is_token_byte(*byte)) else {
         return Ok(());
     };
-    let rest = line.get(method_bytes + 1..).unwrap_or_default();
-    let target_bytes = rest
-        .iter()
-        .position(|byte| byte.is_ascii_whitespace())
-        .unwrap_or(rest.len());
-    if target_bytes > limits.target_bytes_max {
-        Err(Error::TargetTooLong)
-    } else {
-        Ok(())
-    }
-}
-
-/// The parser takes a bare LF for a line end; a proxy in front may not, so it is refused.
-fn check_line_ends(lines: &[u8]) -> Result<(), Error> {
-    let mut previous = 0;
-    for &byte in lines {
-        if byte == b'\n' && previous != b'\r' {
-            return Err(Error::LineEnd);
-        }
-        previous = byte;
+    let Some([b' ', rest @ ..]) = line.get(method_bytes..) else {
+        return Ok(());
+    };
+    let is_end = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
+    let target_bytes = rest.iter().position(is_end).unwrap_or(rest.len());
+    if method_bytes > 0 && target_bytes > limits.target_bytes_max {
+        return Err(Error::TargetTooLong);
     }
     Ok(())
+}
+
+fn skip_empty_lines(mut window: &[u8]) -> &[u8] {
+    while let Some(rest) = window.strip_prefix(b"\r\n") {
+        window = rest;
+    }
+    window
+}
+
+fn find_bare_line_feed(window: &[u8]) -> Option<usize> {
+    let mut previous = 0;
+    window.iter().position(|&byte| {
+        let is_bare = byte == b'\n' && previous != b'\r';
+        previous = byte;
+        is_bare
+    })
 }
 
 fn grammar_error(error: httparse::Error, window: &[u8]) -> Error {
@@ -277,7 +280,7 @@ fn grammar_error(error: httparse::Error, window: &[u8]) -> Error {
 
 /// Whether the third word of the request line is `HTTP/` and a digit: another version rather than garbage.
 fn names_other_version(window: &[u8]) -> bool {
-    let line = window.trim_ascii_start();
+    let line = skip_empty_lines(window);
     let version = line.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
     version
         .strip_prefix(b"HTTP/")

@@ -2,10 +2,10 @@
 //! sends is read in `inbound`. It must not know sockets, clocks, channels or apps.
 //!
 //! ```text
-//!            close() or end of peer's patience              peer's close frame
-//!   Open ───────────────────────────────────▶ LocalClosing ───────────────────▶ Closed
-//!     │   peer's close frame (answered), a fault (close frame sent), end of stream  ▲
-//!     └─────────────────────────────────────────────────────────────────────────────┘
+//!            close()                peer's close frame
+//!   Open ──────────────▶ LocalClosing ──────────────▶ Closed
+//!     │  peer's close frame (answered), a fault (told      ▲
+//!     └─ in a close frame), or the end of the stream ──────┘
 //! ```
 
 use super::assembly::Partial;

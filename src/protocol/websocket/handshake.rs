@@ -10,7 +10,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::extension::{Agreed, Offer, parse_offers};
 use crate::protocol::http::{
-    Request, Status, Version, list_members, write_header, write_status_line,
+    Request, Status, Version, is_token_byte, list_members, write_header, write_status_line,
 };
 
 /// What the key is hashed with (section 1.3).
@@ -195,28 +195,6 @@ fn read_subprotocols<'b>(request: &Request<'b>) -> Result<Vec<&'b str>, Refusal>
                 .ok_or(Refusal::Subprotocol)
         })
         .collect()
-}
-
-/// RFC 9110 section 5.6.2.
-const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 /// Appends the 101 that accepts `upgrade`.
