@@ -15,6 +15,7 @@
 //! * an app is never called while it runs: calls of an app that have consequences for an app are
 //!   noted and carried out by `settle`.
 
+mod areas;
 mod broadcast;
 mod client;
 mod core;
@@ -102,6 +103,11 @@ impl Engine {
         self.core.fan_out();
         self.ring_alarms();
         let Self { apps, core, .. } = self;
+        for (area, updates) in core.take_updates() {
+            for app in apps.iter_mut() {
+                app.area_updated(&mut Context::new(core), area, updates);
+            }
+        }
         for app in apps.iter_mut() {
             core.again |= app.turn(&mut Context::new(core));
         }

@@ -181,6 +181,28 @@ impl Area {
         self.body().fd()
     }
 
+    /// The line that tells of it at the start.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let info = self.info();
+        let mut text = format!("sharedarea {}", info.id);
+        if let Some(name) = &info.name {
+            text.push_str(&format!(" ({name})"));
+        }
+        text.push_str(&format!(": {} bytes of ", info.bytes));
+        match self.path() {
+            Some(path) => text.push_str(&path.display().to_string()),
+            None => text.push_str(info.kind.name()),
+        }
+        if info.offset > 0 {
+            text.push_str(&format!(" from byte {} on", info.offset));
+        }
+        if info.watch_ms > 0 {
+            text.push_str(&format!(", watched every {} ms", info.watch_ms));
+        }
+        text
+    }
+
     /// What the board shows of it.
     #[must_use]
     pub fn info(&self) -> AreaInfo {

@@ -55,7 +55,7 @@ impl Area {
     /// [`AreaError`]; [`AreaError::Locked`] when the caller holds the write lock, since the range counts
     /// as changed until that is given back.
     pub fn announcement(&self, position: u64, bytes: Option<u64>) -> Result<Announced, AreaError> {
-        let bytes = self.measure(position, bytes)?;
+        let bytes = self.message_bytes(position, bytes)?;
         let me = self.identity()?;
         if areas::hold(self.objects(), me, self.id) == Hold::Write {
             return Err(AreaError::Locked);
@@ -64,9 +64,17 @@ impl Area {
         Ok(Announced {
             area: self.id,
             position,
-            bytes: message_bytes(bytes)?,
+            bytes,
             updates: self.updates_low(),
         })
+    }
+
+    /// Bytes of a message with this payload's range: those that are asked for, or the rest.
+    ///
+    /// # Errors
+    /// [`AreaError::OutOfBounds`], [`AreaError::TooLarge`].
+    pub fn message_bytes(&self, position: u64, bytes: Option<u64>) -> Result<u32, AreaError> {
+        message_bytes(self.measure(position, bytes)?)
     }
 
     /// Whether the area's bytes can be sent from where they lie ([`Reading::send`]).
@@ -123,6 +131,12 @@ impl<'a> Reading<'a> {
     pub fn is_still(&self, announced: &Announced) -> bool {
         std::sync::atomic::fence(Ordering::Acquire);
         self.area.updates_low() == announced.updates
+    }
+
+    /// Whether [`Self::send`] works.
+    #[must_use]
+    pub fn is_mapped(&self) -> bool {
+        self.area.is_mapped()
     }
 
     /// Whether a writer waits.
