@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::options::{self, Takes};
 use super::*;
+use crate::sharedarea::AreaSize;
 
 fn environment() -> Environment {
     Environment {
@@ -334,4 +335,17 @@ fn every_value_lands_in_its_field() {
     assert_eq!(config.channels_max, 512);
     assert_eq!(config.log_level, Some(log::LevelFilter::Warn));
     assert_eq!(config.channel_rules[0].policy.slow, Slow::Gap);
+}
+
+#[test]
+fn areas_are_numbered_as_they_are_given() {
+    let config = config(&["-s", ":1", "--sharedarea", "2", "-A", "size=9,name=frames"]).unwrap();
+    let sizes: Vec<_> = config.areas.iter().map(|area| area.size).collect();
+    assert_eq!(sizes, [AreaSize::Pages(2), AreaSize::Bytes(9)]);
+    let error = self::config(&["-s", ":1", "--sharedarea", "file=/x"]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--sharedarea \"file=/x\" (command line): allowed is a value that says how large the area is: \
+         pages=N or size=BYTES is missing"
+    );
 }

@@ -7,6 +7,7 @@ mod crash;
 mod layout;
 mod pins;
 mod publish;
+mod ranges;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
