@@ -56,6 +56,9 @@ pub(super) enum Problem {
     /// The same, for the status.
     #[error("the server speaks another version of the control protocol: {0}")]
     Json(serde_json::Error),
+    /// There is no such area.
+    #[error("refused: there is no area {0}")]
+    NoArea(String),
     /// Standard input cannot be read.
     #[error("cannot read the message: {0}")]
     Input(io::Error),
@@ -73,6 +76,8 @@ pub(super) fn unexpected(answer: Answer) -> Problem {
         | Answer::Message { .. }
         | Answer::Lapped { .. }
         | Answer::Done { .. }
+        | Answer::AreaBytes { .. }
+        | Answer::AreaWritten
         | Answer::Status { .. } => Problem::Unexpected("an answer to nothing".to_owned()),
     }
 }
@@ -143,6 +148,8 @@ impl Connection {
             | Answer::Tailing
             | Answer::Message { .. }
             | Answer::Lapped { .. }
+            | Answer::AreaBytes { .. }
+            | Answer::AreaWritten
             | Answer::Status { .. }
             | Answer::Refused { .. }) => Err(unexpected(other)),
         }
@@ -192,6 +199,8 @@ impl Connection {
             | Answer::Message { .. }
             | Answer::Lapped { .. }
             | Answer::Done { .. }
+            | Answer::AreaBytes { .. }
+            | Answer::AreaWritten
             | Answer::Refused { .. }) => Err(unexpected(other)),
         }
     }

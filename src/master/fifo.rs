@@ -1,139 +1,244 @@
-//! The named pipe of `--master-fifo`: letters in, lines of the table out.
+//! The command FIFO in the run directory: one line, one command, for whatever can write a file.
 //!
-//! It must not know what the letters lead to.
+//! Whoever may open it may do no more than publish. A line that is no command is told in the log and
+//! does nothing. It must not know how commands are done.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
 
-use super::signals::{LETTERS, LetterSpec};
+use crate::protocol::websocket::Kind;
 
-/// Letters taken at once; more wait in the pipe.
-const LETTERS_PER_TURN: usize = 64;
+/// Longest line; the rest of a longer one is thrown away.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes taken in one turn.
+const READ_BYTES: usize = 64 * 1024;
+/// What of a bad line is shown.
+const SHOWN_CHARS_MAX: usize = 80;
 
-/// A pipe that is open at both ends, so that it never ends.
+const ALLOWED: &str =
+    "P CHANNEL TEXT | A AREA POS LEN [CHANNEL] (binary) | T AREA POS LEN [CHANNEL] (text) | W AREA";
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Publish a text message.
+    Publish { channel: String, text: String },
+    /// A range of an area was written: send it.
+    Announce {
+        area: String,
+        position: u64,
+        bytes: u64,
+        channel: Option<String>,
+        kind: Kind,
+    },
+    /// Look at a watched area now.
+    Look { area: String },
+}
+
+/// The FIFO and the line that is not complete yet.
 #[derive(Debug)]
 pub(super) struct Fifo {
-    path: PathBuf,
-    pipe: File,
+    file: File,
+    line: Vec<u8>,
+    /// The line is too long, and its end has not come.
+    skipping: bool,
 }
 
 impl Fifo {
-    /// Makes the pipe, or takes one that is there already, for its owner only.
-    ///
-    /// # Errors
-    /// What the system says, or that something else is in the way.
-    pub(super) fn make(path: &Path) -> io::Result<Self> {
-        match mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
-            Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
-            Err(error) => return Err(error.into()),
+    /// Makes the FIFO, for its owner only; one that a dead master left is replaced.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
         }
-        let pipe = OpenOptions::new()
+        nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        // Open for writing too, so that it does not end when a writer goes.
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(path)?;
-        if !pipe.metadata()?.file_type().is_fifo() {
-            return Err(io::Error::other(
-                "a file that is no named pipe is in the way",
-            ));
-        }
-        pipe.set_permissions(fs::Permissions::from_mode(0o600))?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            pipe,
-        })
+        Ok(Self::inherit(file.into()))
     }
 
-    /// Goes on with a pipe that the program before this one had opened.
-    pub(super) fn inherit(path: PathBuf, pipe: OwnedFd) -> Self {
+    /// Goes on with a FIFO that the program before this one had opened.
+    pub(super) fn inherit(file: OwnedFd) -> Self {
         Self {
-            path,
-            pipe: pipe.into(),
+            file: file.into(),
+            line: Vec::new(),
+            skipping: false,
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
-    /// What has been written: lines of the table, and letters that are none of ours.
-    pub(super) fn take(&mut self) -> Vec<Result<&'static LetterSpec, char>> {
-        let mut letters = [0; LETTERS_PER_TURN];
-        let count = match self.pipe.read(&mut letters) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => {
-                log::warn!("{}: {error}", self.path.display());
-                0
+    /// The commands that have come.
+    pub(super) fn read(&mut self) -> Vec<Command> {
+        let mut chunk = [0; READ_BYTES];
+        // Blocked or interrupted: poll will say when there is more.
+        let count = self.file.read(&mut chunk).unwrap_or(0);
+        self.push(&chunk[..count])
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (part, ends) = match part.strip_suffix(b"\n") {
+                Some(part) => (part, true),
+                None => (part, false),
+            };
+            if self.line.len() + part.len() > LINE_BYTES_MAX {
+                self.skipping = true;
+                self.line.clear();
             }
-        };
-        let meant = letters[..count]
-            .iter()
-            .filter(|letter| !letter.is_ascii_whitespace());
-        meant.map(|letter| find(*letter)).collect()
-    }
-
-    /// Removes it, if it is still ours.
-    pub(super) fn remove(&self) -> io::Result<()> {
-        let ours = self.pipe.metadata()?.ino();
-        if fs::symlink_metadata(&self.path)?.ino() == ours {
-            fs::remove_file(&self.path)?;
+            if !self.skipping {
+                self.line.extend_from_slice(part);
+            }
+            if ends {
+                let line = std::mem::take(&mut self.line);
+                if std::mem::take(&mut self.skipping) {
+                    log::warn!(
+                        "fifo: a line of more than {LINE_BYTES_MAX} bytes; allowed is {ALLOWED}"
+                    );
+                } else if !line.is_empty() {
+                    commands.extend(understood(&line));
+                }
+            }
         }
-        Ok(())
+        commands
     }
 }
 
-impl AsFd for Fifo {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
+/// The command in a line, or a word in the log about it.
+fn understood(line: &[u8]) -> Option<Command> {
+    let command = str::from_utf8(line).ok().and_then(parse);
+    if command.is_none() {
+        let shown: String = String::from_utf8_lossy(line)
+            .chars()
+            .take(SHOWN_CHARS_MAX)
+            .collect();
+        log::warn!("fifo: {shown:?} is no command; allowed is {ALLOWED}");
+    }
+    command
+}
+
+fn parse(line: &str) -> Option<Command> {
+    let (letter, rest) = line.split_once(' ')?;
+    match letter {
+        "P" => {
+            let (channel, text) = rest.split_once(' ')?;
+            Some(Command::Publish {
+                channel: channel.to_owned(),
+                text: text.to_owned(),
+            })
+        }
+        "A" => announce(rest, Kind::Binary),
+        "T" => announce(rest, Kind::Text),
+        "W" => {
+            let area = rest.trim();
+            (!area.is_empty() && !area.contains(' ')).then(|| Command::Look {
+                area: area.to_owned(),
+            })
+        }
+        _ => None,
     }
 }
 
-fn find(letter: u8) -> Result<&'static LetterSpec, char> {
-    LETTERS
-        .iter()
-        .find(|spec| spec.letter == letter)
-        .ok_or(char::from(letter))
+fn announce(rest: &str, kind: Kind) -> Option<Command> {
+    let mut words = rest.splitn(4, ' ');
+    let area = words.next()?.to_owned();
+    let position = words.next()?.parse().ok()?;
+    let bytes = words.next()?.parse().ok()?;
+    let channel = words.next().map(str::to_owned);
+    Some(Command::Announce {
+        area,
+        position,
+        bytes,
+        channel: channel.filter(|channel| !channel.is_empty()),
+        kind,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
-    use crate::master::signals::Meaning;
 
     #[test]
-    fn letters_come_out_as_lines_of_the_table() {
+    fn lines_become_commands_however_they_are_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fifo");
-        let mut fifo = Fifo::make(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert!(fifo.take().is_empty(), "it does not block");
-        fs::write(&path, "r+\n?").unwrap();
-        let meanings: Vec<Result<Meaning, char>> = fifo
-            .take()
-            .into_iter()
-            .map(|found| found.map(|spec| spec.meaning))
-            .collect();
-        assert_eq!(meanings, [Ok(Meaning::Reload), Ok(Meaning::More), Err('?')]);
-        fifo.remove().unwrap();
-        assert!(!path.exists());
+        std::fs::write(&path, "left over").unwrap();
+        let mut fifo = Fifo::create(&path).unwrap();
+        let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+        assert_eq!(fifo.read(), []);
+        let expected = [
+            Command::Publish {
+                channel: "news".into(),
+                text: "hello  world".into(),
+            },
+            Command::Announce {
+                area: "0".into(),
+                position: 64,
+                bytes: 5,
+                channel: None,
+                kind: Kind::Binary,
+            },
+            Command::Announce {
+                area: "frames".into(),
+                position: 0,
+                bytes: 1,
+                channel: Some("my room".into()),
+                kind: Kind::Text,
+            },
+            Command::Look { area: "0".into() },
+        ];
+        let lines = b"P news hello  world\nA 0 64 5\n\nT frames 0 1 my room\nW 0\n";
+        for cut in 0..lines.len() {
+            let mut commands = Vec::new();
+            for part in [&lines[..cut], &lines[cut..]] {
+                writer.write_all(part).unwrap();
+                commands.extend(fifo.read());
+            }
+            assert_eq!(commands, expected);
+        }
     }
 
     #[test]
-    fn a_pipe_is_taken_and_anything_else_is_not() {
+    fn what_is_no_command_does_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fifo");
-        drop(Fifo::make(&path).unwrap());
-        drop(Fifo::make(&path).unwrap());
-        let file = folder.path().join("file");
-        fs::write(&file, "keep me").unwrap();
-        assert!(Fifo::make(&file).is_err());
-        assert_eq!(fs::read_to_string(&file).unwrap(), "keep me");
+        let mut fifo = Fifo::create(&folder.path().join("fifo")).unwrap();
+        for line in [
+            "P news",
+            "P",
+            "Q",
+            "r",
+            "A 0 1",
+            "A 0 -1 5",
+            "A 0 0x5 1",
+            "A 0 1 99999999999999999999",
+            "W",
+            "W  ",
+            "W 0 1",
+            "\u{1b}[2J",
+        ] {
+            let line = format!("{line}\n");
+            assert_eq!(fifo.push(line.as_bytes()), [], "{line:?}");
+        }
+        assert_eq!(fifo.push(b"P a \xff\n"), []);
+        // A line without an end takes no memory without end, and the next one counts again.
+        for _ in 0..10 {
+            assert_eq!(fifo.push(&[b'x'; 30_000]), []);
+            assert!(fifo.line.len() <= LINE_BYTES_MAX);
+        }
+        assert_eq!(fifo.push(b"\nW 0\n").len(), 1);
     }
 }

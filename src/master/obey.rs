@@ -69,10 +69,10 @@ impl Master<'_> {
     }
 
     pub(super) fn obey_letters(&mut self) -> ControlFlow<Leave> {
-        let Some(fifo) = &mut self.fifo else {
+        let Some(letters) = &mut self.letters else {
             return ControlFlow::Continue(());
         };
-        for letter in fifo.take() {
+        for letter in letters.take() {
             match letter {
                 Ok(spec) => {
                     let name = format!("letter {}", char::from(spec.letter));

@@ -13,11 +13,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::clock::Clock;
 use super::control::{ControlServer, Hub, Source};
-use super::fifo::Fifo;
 use super::health::Health;
 use super::instance::Instance;
+use super::letters::Letters;
 use super::listeners::Generations;
 use super::notify::Notifier;
+use super::outside::{Desk, Outside};
 use super::probe::Probe;
 use super::roster::Roster;
 use super::signals::Signals;
@@ -59,9 +60,10 @@ enum Ready {
     Signals,
     Worker(u16),
     Mailbox(u16),
-    Fifo,
+    Letters,
     Probe,
     Control(Source, PollFlags),
+    Fifo,
 }
 
 pub(super) struct Master<'c> {
@@ -80,8 +82,9 @@ pub(super) struct Master<'c> {
     pub(super) participant: Participant,
     pub(super) instance: Instance,
     pub(super) control: ControlServer,
+    pub(super) outside: Outside,
     pub(super) roster: Roster,
-    pub(super) fifo: Option<Fifo>,
+    pub(super) letters: Option<Letters>,
     pub(super) probe: Option<Probe>,
     /// Why the last reload or upgrade was refused.
     pub(super) reason: String,
@@ -110,8 +113,9 @@ impl<'c> Master<'c> {
             participant: start.participant,
             instance: start.instance,
             control: start.control,
+            outside: start.outside,
             roster: start.roster,
-            fifo: start.fifo,
+            letters: start.letters,
             probe: None,
             reason: String::new(),
             touch,
@@ -147,10 +151,10 @@ impl<'c> Master<'c> {
             if let Some(path) = &operations.pidfile {
                 place::remove_pidfile(path);
             }
-            if let Some(fifo) = &self.fifo
-                && let Err(error) = fifo.remove()
+            if let Some(letters) = &self.letters
+                && let Err(error) = letters.remove()
             {
-                log::warn!("vacuum: {}: {error}", fifo.path().display());
+                log::warn!("vacuum: {}: {error}", letters.path().display());
             }
         }
         let mut control = self.control;
@@ -192,6 +196,7 @@ impl<'c> Master<'c> {
             self.supervisor.next_timeout_ms(),
             self.control.next_timeout_ms(),
             self.next_look_ms(),
+            self.outside.next_timeout_ms(),
         ];
         let now_ms = self.clock.now_ms();
         let due_ms = due_ms.into_iter().flatten().min();
@@ -222,6 +227,7 @@ impl<'c> Master<'c> {
                 | Ready::Worker(_)
                 | Ready::Mailbox(_)
                 | Ready::Fifo
+                | Ready::Letters
                 | Ready::Probe => name,
             })
         });
@@ -230,7 +236,10 @@ impl<'c> Master<'c> {
 
     fn sources(&self) -> Vec<(Ready, BorrowedFd<'_>, PollFlags)> {
         let input = PollFlags::POLLIN;
-        let mut sources = vec![(Ready::Signals, self.signals.as_fd(), input)];
+        let mut sources = vec![
+            (Ready::Signals, self.signals.as_fd(), input),
+            (Ready::Fifo, self.outside.as_fd(), input),
+        ];
         sources.extend(
             self.roster
                 .controls()
@@ -248,9 +257,9 @@ impl<'c> Master<'c> {
             }));
         }
         sources.extend(
-            self.fifo
+            self.letters
                 .as_ref()
-                .map(|it| (Ready::Fifo, it.as_fd(), input)),
+                .map(|it| (Ready::Letters, it.as_fd(), input)),
         );
         let probe = self.probe.as_ref().filter(|probe| probe.speaks());
         sources.extend(probe.map(|probe| (Ready::Probe, probe.output().as_fd(), input)));
@@ -277,15 +286,17 @@ impl<'c> Master<'c> {
                 Ready::Control(source, flags) => {
                     self.with_hub(|control, hub| control.ready(source, flags, hub));
                 }
-                Ready::Fifo => self.obey_letters()?,
+                Ready::Letters => self.obey_letters()?,
                 Ready::Probe => {
                     if let Some(probe) = &mut self.probe {
                         probe.hear();
                     }
                 }
+                Ready::Fifo => self.with_desk(Outside::ready),
                 Ready::Signals => {}
             }
         }
+        self.with_desk(Outside::turn);
         self.with_hub(ControlServer::turn);
         while let Some((number, errand)) = self.control.take_errand() {
             self.run_errand(number, errand)?;
@@ -374,6 +385,17 @@ impl<'c> Master<'c> {
             listeners: &self.generations.names(),
             now_ms: self.now_ms,
         })
+    }
+
+    /// Calls with the writers from outside and where they publish.
+    fn with_desk(&mut self, call: impl FnOnce(&mut Outside, &mut Desk<'_>)) {
+        let mut desk = Desk {
+            area: &self.area,
+            participant: &mut self.participant,
+            now_ms: self.now_ms,
+            wall_us: Clock::wall_us(),
+        };
+        call(&mut self.outside, &mut desk);
     }
 
     /// Calls with the control server and what its verbs are about.

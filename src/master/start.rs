@@ -14,8 +14,10 @@ use super::clock::Clock;
 use super::control::ControlServer;
 use super::fifo::Fifo;
 use super::instance::{Instance, InstanceError};
+use super::letters::Letters;
 use super::listeners::{self, Bound, Generation, Generations};
 use super::notify::Notifier;
+use super::outside::Outside;
 use super::place;
 use super::roster::Roster;
 use super::signals::Signals;
@@ -24,7 +26,9 @@ use super::takeover::Takeover;
 use super::upgrade::Program;
 use crate::config::{Activation, Config};
 use crate::net::{ActivationError, BindError, Listener, activated_listeners};
-use crate::sharedarea::{CreateError, Geometry, Participant, ParticipantKind, SharedArea};
+use crate::sharedarea::{
+    AreaProblem, AreaSpecError, CreateError, Geometry, Participant, ParticipantKind, SharedArea,
+};
 use crate::sys::limits;
 use crate::sys::process::{self, SingleThreaded};
 
@@ -69,6 +73,9 @@ pub enum StartError {
         /// What is in the way.
         problem: String,
     },
+    /// A plain area cannot be made.
+    #[error(transparent)]
+    PlainArea(#[from] AreaSpecError),
     /// The system refused something else.
     #[error("cannot {doing}: {source}")]
     System {
@@ -99,6 +106,18 @@ impl StartError {
             | Self::Activation(_)
             | Self::Place { .. }
             | Self::Area(CreateError::Geometry(_)) => 1,
+            Self::PlainArea(error) => match error.problem {
+                AreaProblem::Memory { .. } => 4,
+                AreaProblem::Size
+                | AreaProblem::TooMany
+                | AreaProblem::Name
+                | AreaProblem::NameTaken(_)
+                | AreaProblem::Open(_)
+                | AreaProblem::NotRegular
+                | AreaProblem::Short { .. }
+                | AreaProblem::NoRoomForHead(_)
+                | AreaProblem::Late => 1,
+            },
             Self::Area(CreateError::Memory { .. }) | Self::System { .. } => 4,
         }
     }
@@ -136,8 +155,9 @@ pub(super) struct Start {
     pub(super) participant: Participant,
     pub(super) instance: Instance,
     pub(super) control: ControlServer,
+    pub(super) outside: Outside,
     pub(super) roster: Roster,
-    pub(super) fifo: Option<Fifo>,
+    pub(super) letters: Option<Letters>,
     pub(super) notifier: Notifier,
     pub(super) starter: Option<OwnedFd>,
 }
@@ -183,22 +203,22 @@ impl Start {
             (None, Some(bound)) => bound.listener.local_address().instance_name(),
             (None, None) => "master".to_owned(),
         };
+        // Before the place is taken: a missing file is no reason to leave a trace there.
+        let area = create_area(&config)?;
+        area.make_areas(&config.areas)?;
         let (instance, control) = Instance::take(&config.run_dir, &name)?;
+        instance.link_areas(&area)?;
+        let fifo = Fifo::create(&instance.fifo_path()).map_err(system("make the fifo"))?;
         let operations = &config.operations;
         place::write_pidfile(operations)?;
-        let fifo = operations
-            .master_fifo
-            .as_deref()
-            .map(make_fifo)
-            .transpose()?;
+        let letters = operations.master_fifo.as_deref().map(letters).transpose()?;
         let files = [operations.log_file(), operations.master_fifo.as_ref()];
         let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
         place::become_user(operations, &files)?;
-        let area = create_area(&config)?;
         let participant = join(&area)?;
         let roster = Roster::new(slots).map_err(system("make mailboxes"))?;
-        introduce(&instance);
-        log::info!("{}", area.describe());
+        introduce(&instance, &area);
+        let outside = Outside::new(fifo, &area);
         Ok(Self {
             program,
             supervisor: Supervisor::new(policy),
@@ -210,8 +230,9 @@ impl Start {
             instance,
             control: ControlServer::new(control, config.message_bytes_max),
             generations: Generations::new(1, Generation { config, listeners }),
+            outside,
             roster,
-            fifo,
+            letters,
             notifier,
             starter: None,
         })
@@ -228,8 +249,9 @@ impl Start {
         limit_clients(&mut config, takeover.roster.slots())?;
         let listeners = listeners::bind(&config, &takeover.listeners)?;
         place::become_user(&config.operations, &[])?;
-        let participant = join(&takeover.area)?;
-        introduce(&takeover.instance);
+        let area = takeover.area;
+        let participant = join(&area)?;
+        introduce(&takeover.instance, &area);
         let mut control = ControlServer::new(takeover.control, config.message_bytes_max);
         for (verb, generation) in takeover.waiting {
             control.adopt(verb, generation);
@@ -248,13 +270,14 @@ impl Start {
             supervisor: Supervisor::resume(policy(&generations.latest().config), snapshot),
             first: Event::ConfigLoaded { wanted },
             signals,
-            area: takeover.area,
             participant,
             instance: takeover.instance,
             control,
             generations,
             roster: takeover.roster,
-            fifo: takeover.fifo,
+            outside: Outside::new(takeover.fifo, &area),
+            area,
+            letters: takeover.letters,
             notifier,
             starter: None,
         })
@@ -281,8 +304,8 @@ fn activated(activation: &Activation) -> Result<Vec<Rc<Bound>>, StartError> {
     Ok(found.into_iter().map(taken).collect())
 }
 
-fn make_fifo(path: &Path) -> Result<Fifo, StartError> {
-    Fifo::make(path).map_err(|error| StartError::Place {
+fn letters(path: &Path) -> Result<Letters, StartError> {
+    Letters::make(path).map_err(|error| StartError::Place {
         option: "master-fifo",
         value: path.display().to_string(),
         problem: error.to_string(),
@@ -294,13 +317,17 @@ fn join(area: &SharedArea) -> Result<Participant, StartError> {
         .map_err(system("join the shared area"))
 }
 
-fn introduce(instance: &Instance) {
+fn introduce(instance: &Instance, area: &SharedArea) {
     log::info!(
         "bellwether {}, pid {}, instance {}",
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
         instance.name()
     );
+    log::info!("{}", area.describe());
+    for plain in area.areas() {
+        log::info!("{}", plain.describe());
+    }
 }
 
 /// Raises the limit of open files and settles how many clients a worker takes.

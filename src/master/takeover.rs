@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fifo::Fifo;
 use super::instance::Instance;
+use super::letters::Letters;
 use super::listeners::Bound;
 use super::roster::Roster;
 use super::supervisor::Snapshot;
@@ -46,12 +47,16 @@ pub(super) struct State {
     pub(super) waiting: Vec<(RawFd, u32)>,
     /// Board, log, spool and bell.
     pub(super) area: [RawFd; 4],
+    /// Plain areas, in the order of their numbers.
+    pub(super) plain_areas: Vec<RawFd>,
     /// Receiving and sending end of each slot's mailbox.
     pub(super) mailboxes: Vec<(RawFd, RawFd)>,
     /// Control sockets of the workers, by slot.
     pub(super) controls: Vec<(u16, RawFd)>,
     pub(super) listeners: Vec<ListenerState>,
-    pub(super) fifo: Option<(PathBuf, RawFd)>,
+    /// The pipe in the run directory.
+    pub(super) fifo: RawFd,
+    pub(super) letters: Option<(PathBuf, RawFd)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,7 +94,8 @@ pub struct Takeover {
     pub(super) area: SharedArea,
     pub(super) roster: Roster,
     pub(super) listeners: Vec<Rc<Bound>>,
-    pub(super) fifo: Option<Fifo>,
+    pub(super) fifo: Fifo,
+    pub(super) letters: Option<Letters>,
 }
 
 impl Takeover {
@@ -125,6 +131,9 @@ impl Takeover {
         .map_err(|error| {
             format!("the shared area of the running server cannot be used: {error}")
         })?;
+        let plain = state.plain_areas.into_iter().map(take);
+        area.attach_areas(plain.collect::<Result<_, _>>()?)
+            .map_err(|error| format!("an area of the running server cannot be used: {error}"))?;
         let lock = take(state.instance.lock)?;
         let mut mailboxes = Vec::new();
         for (receiver, sender) in state.mailboxes {
@@ -149,8 +158,8 @@ impl Takeover {
         for (verb, generation) in state.waiting {
             waiting.push((UnixStream::from(take(verb)?), generation));
         }
-        let fifo = match state.fifo {
-            Some((path, pipe)) => Some(Fifo::inherit(path, take(pipe)?)),
+        let letters = match state.letters {
+            Some((path, pipe)) => Some(Letters::inherit(path, take(pipe)?)),
             None => None,
         };
         Ok(Self {
@@ -162,7 +171,8 @@ impl Takeover {
             area,
             roster: Roster::inherit(controls, mailboxes),
             listeners,
-            fifo,
+            fifo: Fifo::inherit(take(state.fifo)?),
+            letters,
         })
     }
 

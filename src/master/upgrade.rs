@@ -122,6 +122,7 @@ impl Master<'_> {
                 .map(|(verb, generation)| (keep(verb), generation))
                 .collect(),
             area: [area.board, area.log, area.spool, area.bell].map(&mut keep),
+            plain_areas: self.area.area_fds().map(&mut keep).collect(),
             mailboxes: (self.roster.mailboxes())
                 .map(|(receiver, sender)| (keep(receiver), keep(sender)))
                 .collect(),
@@ -136,7 +137,9 @@ impl Master<'_> {
                     inode: bound.inode,
                 })
                 .collect(),
-            fifo: (self.fifo.as_ref()).map(|fifo| (fifo.path().to_path_buf(), keep(fifo.as_fd()))),
+            fifo: keep(self.outside.as_fd()),
+            letters: (self.letters.as_ref())
+                .map(|letters| (letters.path().to_path_buf(), keep(letters.as_fd()))),
         };
         let text = serde_json::to_vec(&state).map_err(io::Error::other)?;
         let mut file = File::from(memfd_create("bellwether-state", MFdFlags::MFD_CLOEXEC)?);

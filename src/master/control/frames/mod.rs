@@ -2,9 +2,13 @@
 //!
 //! Pure. It must not know where the bytes come from.
 
+#[cfg(test)]
+mod tests;
+
 use thiserror::Error;
 
 use super::Errand;
+use super::area_request::AreaRequest;
 use crate::protocol::websocket::Kind;
 
 /// What a frame may have beyond the message it carries: kind, flags, name.
@@ -15,14 +19,17 @@ const LENGTH_BYTES: usize = 4;
 const PUBLISH: u8 = 1;
 const TAIL: u8 = 2;
 const STATUS: u8 = 3;
-const ERRAND: u8 = 4;
+const AREA: u8 = 4;
+const ERRAND: u8 = 5;
 const PUBLISHED: u8 = 129;
 const TAILING: u8 = 130;
 const MESSAGE: u8 = 131;
 const LAPPED: u8 = 132;
 const STATUS_IS: u8 = 133;
 const REFUSED: u8 = 134;
-const DONE: u8 = 135;
+const AREA_BYTES: u8 = 135;
+const AREA_WRITTEN: u8 = 136;
+const DONE: u8 = 137;
 
 /// What a verb wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +52,8 @@ pub enum Request {
     Status,
     /// Change something, and answer when that is finished.
     Errand(Errand),
+    /// Do something with an area.
+    Area(AreaRequest),
 }
 
 /// What the master says.
@@ -85,6 +94,15 @@ pub enum Answer {
         /// With what result.
         result: String,
     },
+    /// Bytes of an area.
+    AreaBytes {
+        /// How many of those that were asked for follow these.
+        left: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The bytes are written.
+    AreaWritten,
     /// It cannot be done.
     Refused {
         /// Why.
@@ -194,6 +212,7 @@ impl Request {
             Self::Tail { channel } => frame(TAIL, out, |out| out.extend(channel.bytes())),
             Self::Status => frame(STATUS, out, |_| {}),
             Self::Errand(errand) => frame(ERRAND, out, |out| errand.write(out)),
+            Self::Area(request) => frame(AREA, out, |out| request.write(out)),
         }
     }
 
@@ -215,6 +234,7 @@ impl Request {
             }),
             STATUS => body.is_empty().then_some(Self::Status),
             ERRAND => Errand::read(body).map(Self::Errand),
+            AREA => AreaRequest::read(body).map(Self::Area),
             _ => None,
         }
     }
@@ -246,6 +266,11 @@ impl Answer {
             Self::Lapped { entries } => frame(LAPPED, out, |out| out.extend(entries.to_le_bytes())),
             Self::Status { json } => frame(STATUS_IS, out, |out| out.extend_from_slice(json)),
             Self::Done { result } => frame(DONE, out, |out| out.extend(result.bytes())),
+            Self::AreaBytes { left, bytes } => frame(AREA_BYTES, out, |out| {
+                out.extend_from_slice(&left.to_le_bytes());
+                out.extend_from_slice(bytes);
+            }),
+            Self::AreaWritten => frame(AREA_WRITTEN, out, |_| {}),
             Self::Refused { reason } => frame(REFUSED, out, |out| out.extend(reason.bytes())),
         }
     }
@@ -280,6 +305,14 @@ impl Answer {
             DONE => Some(Self::Done {
                 result: text(body)?,
             }),
+            AREA_BYTES => {
+                let (left, bytes) = body.split_first_chunk()?;
+                Some(Self::AreaBytes {
+                    left: u64::from_le_bytes(*left),
+                    bytes: bytes.to_vec(),
+                })
+            }
+            AREA_WRITTEN => body.is_empty().then_some(Self::AreaWritten),
             REFUSED => Some(Self::Refused {
                 reason: text(body)?,
             }),
@@ -299,151 +332,21 @@ fn frame(kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
 }
 
-fn text(bytes: &[u8]) -> Option<String> {
+pub(super) fn text(bytes: &[u8]) -> Option<String> {
     String::from_utf8(bytes.to_vec()).ok()
 }
 
-fn kind_byte(kind: Kind) -> u8 {
+pub(super) fn kind_byte(kind: Kind) -> u8 {
     match kind {
         Kind::Text => 0,
         Kind::Binary => 1,
     }
 }
 
-fn kind_of(byte: u8) -> Option<Kind> {
+pub(super) fn kind_of(byte: u8) -> Option<Kind> {
     match byte {
         0 => Some(Kind::Text),
         1 => Some(Kind::Binary),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn requests() -> Vec<Request> {
-        vec![
-            Request::Publish {
-                channel: "news".into(),
-                kind: Kind::Text,
-                payload: b"hello".to_vec(),
-            },
-            Request::Publish {
-                channel: String::new(),
-                kind: Kind::Binary,
-                payload: Vec::new(),
-            },
-            Request::Tail {
-                channel: "r\u{e4}ume/1".into(),
-            },
-            Request::Status,
-            Request::Errand(Errand::Scale { processes: 4 }),
-        ]
-    }
-
-    fn answers() -> Vec<Answer> {
-        vec![
-            Answer::Published {
-                reached: 7,
-                workers: 8,
-                seq: u64::MAX,
-            },
-            Answer::Tailing,
-            Answer::Message {
-                kind: Kind::Text,
-                time_us: 1,
-                payload: b"x".to_vec(),
-            },
-            Answer::Lapped { entries: 9 },
-            Answer::Status {
-                json: b"{}".to_vec(),
-            },
-            Answer::Done {
-                result: "yes".into(),
-            },
-            Answer::Refused {
-                reason: "no".into(),
-            },
-        ]
-    }
-
-    #[test]
-    fn answers_survive_their_frames() {
-        let mut bytes = Vec::new();
-        answers().iter().for_each(|answer| answer.write(&mut bytes));
-        let mut frames = Frames::new(100);
-        frames.push(&bytes);
-        for answer in answers() {
-            assert_eq!(frames.answer(), Ok(Some(answer)));
-        }
-        assert_eq!(frames.answer(), Ok(None));
-    }
-
-    #[test]
-    fn a_frame_too_long_is_refused_from_its_length() {
-        let mut frames = Frames::new(100);
-        frames.push(&101_u32.to_le_bytes());
-        assert_eq!(
-            frames.request(),
-            Err(FrameError::TooLong {
-                bytes: 101,
-                max: 100
-            })
-        );
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        for (frame, kind) in [
-            (&[0, 0, 0, 0][..], 0),
-            (&[1, 0, 0, 0, 99], 99),
-            (&[2, 0, 0, 0, STATUS, 1], STATUS),
-            (&[1, 0, 0, 0, PUBLISH], PUBLISH),
-            (&[5, 0, 0, 0, PUBLISH, 0, 9, 0, b'a'], PUBLISH),
-            (&[5, 0, 0, 0, PUBLISH, 2, 1, 0, b'a'], PUBLISH),
-            (&[2, 0, 0, 0, TAIL, 0xff], TAIL),
-        ] {
-            let mut frames = Frames::new(100);
-            frames.push(frame);
-            assert_eq!(
-                frames.request(),
-                Err(FrameError::Malformed { kind }),
-                "{frame:?}"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_split_of_the_bytes_gives_the_same_requests(
-            cuts in proptest::collection::vec(0_usize..80, 0..8)
-        ) {
-            let mut bytes = Vec::new();
-            requests().iter().for_each(|request| request.write(&mut bytes));
-            let mut frames = Frames::new(100);
-            let mut read = Vec::new();
-            let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(bytes.len())).collect();
-            cuts.push(bytes.len());
-            cuts.sort_unstable();
-            let mut start = 0;
-            for cut in cuts {
-                frames.push(&bytes[start..cut]);
-                start = cut;
-                while let Some(request) = frames.request().unwrap() {
-                    read.push(request);
-                }
-            }
-            prop_assert_eq!(read, requests());
-        }
-
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let mut frames = Frames::new(100);
-            frames.push(&bytes);
-            while let Ok(Some(_)) = frames.request() {}
-        }
     }
 }
