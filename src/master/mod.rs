@@ -12,14 +12,13 @@
 
 mod clock;
 pub mod control;
-mod figures;
 pub mod instance;
 pub mod logging;
+mod notes;
 mod roster;
 mod serve;
 pub mod signals;
 mod start;
-pub mod status;
 pub mod supervisor;
 
 use std::io;

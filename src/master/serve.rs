@@ -18,12 +18,12 @@ use super::instance::Instance;
 use super::roster::Roster;
 use super::signals::{Meaning, Signals};
 use super::start::{self, Start};
-use super::status::Status;
 use super::supervisor::{Action, Event, Policy, SlotState, Supervisor};
-use super::{LoadConfig, figures, logging};
+use super::{LoadConfig, logging, notes};
 use crate::config::Config;
 use crate::net::Listener;
 use crate::sharedarea::{Participant, SharedArea};
+use crate::status::{self, Place, Status};
 use crate::sys::descriptors;
 use crate::sys::process::{self, Fork, SignalsHeld, SingleThreaded};
 use crate::worker::{Order, Report, Seat};
@@ -62,7 +62,7 @@ pub(super) struct Master<'c> {
     supervisor: Supervisor,
     /// By generation; those that somebody may still be forked with.
     configs: BTreeMap<u32, Config>,
-    listener_names: Vec<String>,
+    place: Place,
     clock: Clock,
     now_ms: u64,
     signals: Signals,
@@ -81,7 +81,10 @@ impl<'c> Master<'c> {
         Self {
             load_config,
             supervisor: Supervisor::new(policy),
-            listener_names: start.listeners.iter().map(name).collect(),
+            place: Place {
+                instance: start.instance.name().to_owned(),
+                listeners: start.listeners.iter().map(name).collect(),
+            },
             configs: BTreeMap::from([(1, start.config)]),
             now_ms: start.clock.now_ms(),
             clock: start.clock,
@@ -300,6 +303,8 @@ impl<'c> Master<'c> {
         let supervisor = &self.supervisor;
         self.configs
             .retain(|generation, _| supervisor.needs_generation(*generation));
+        let latest = self.configs.keys().next_back().copied().unwrap_or(0);
+        notes::show(supervisor, latest, &self.area, &self.participant);
         ControlFlow::Continue(())
     }
 
@@ -337,6 +342,7 @@ impl<'c> Master<'c> {
             Ok((Fork::Parent { child }, control, _)) => {
                 log::debug!("worker {slot} is pid {child}");
                 self.roster.add(slot, control);
+                notes::spawned(slot, &self.area, &self.participant, Clock::wall_us());
                 ControlFlow::Continue(Event::Forked { slot, pid: child })
             }
             Ok((Fork::Child, control, held)) => ControlFlow::Break(Leave::Child(Child {
@@ -390,13 +396,7 @@ impl<'c> Master<'c> {
     }
 
     fn status(&self) -> Status {
-        figures::collect(&figures::Facts {
-            supervisor: &self.supervisor,
-            area: &self.area,
-            instance: self.instance.name(),
-            listeners: &self.listener_names,
-            now_ms: self.now_ms,
-        })
+        status::collect(&self.area, &self.place, Clock::wall_us())
     }
 
     /// Calls with the control server and what its verbs are about.
@@ -408,20 +408,14 @@ impl<'c> Master<'c> {
             )
         };
         let workers = self.slots_that(with_clients);
-        let facts = figures::Facts {
-            supervisor: &self.supervisor,
-            area: &self.area,
-            instance: self.instance.name(),
-            listeners: &self.listener_names,
-            now_ms: self.now_ms,
-        };
+        let wall_us = Clock::wall_us();
         let mut hub = Hub {
             area: &self.area,
             participant: &mut self.participant,
             workers: &workers,
-            status: &|| figures::collect(&facts),
+            status: &|| status::collect(&self.area, &self.place, wall_us),
             now_ms: self.now_ms,
-            wall_us: Clock::wall_us(),
+            wall_us,
         };
         call(&mut self.control, &mut hub)
     }

@@ -52,6 +52,7 @@
 #[doc(hidden)]
 pub mod algorithm;
 mod area;
+mod figures;
 mod geometry;
 mod mapping;
 mod objects;
@@ -63,6 +64,7 @@ mod tests;
 pub use algorithm::log::{Entry, EntryFlags, Lapped};
 pub use algorithm::spool::Range;
 pub use area::{ChannelView, Counters, ParticipantView, SharedArea};
+pub use figures::{CLOSE_CODES, Figures, ServerNote, SlotNote};
 pub use geometry::{
     CHANNELS_DEFAULT, CHANNELS_MAX, ENTRIES_MAX, ENTRIES_MIN, Geometry, GeometryError,
     SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MAX, SPOOL_BYTES_MIN,
@@ -70,3 +72,6 @@ pub use geometry::{
 pub use objects::{AttachError, CreateError, Descriptors};
 pub use participant::{Participant, ParticipantKind, ParticipantState};
 pub use publication::{Publication, PublishError, Published};
+
+/// The last slot of the board. The first, 0, is the master's.
+pub const SLOT_MAX: u16 = algorithm::board::PARTICIPANT_COUNT - 1;

@@ -139,7 +139,7 @@ impl Participant {
         self.identity.generation
     }
 
-    fn objects(&self) -> &Objects {
+    pub(super) fn objects(&self) -> &Objects {
         &self.area.objects
     }
 
@@ -307,10 +307,12 @@ impl Participant {
     }
 
     fn count(&self, field: usize, more: u64) {
-        // Only the slot's owner writes these, so no exchange is needed.
-        let word = self
-            .objects()
-            .board64(board::participant(self.identity.slot, field));
+        self.count_at(board::participant(self.identity.slot, field), more);
+    }
+
+    /// Adds to a word that only this participant writes, so that no exchange is needed.
+    pub(super) fn count_at(&self, at: usize, more: u64) {
+        let word = self.objects().board64(at);
         word.store(
             word.load(Ordering::Relaxed).wrapping_add(more),
             Ordering::Relaxed,

@@ -72,7 +72,7 @@ pub enum Answer {
     },
     /// The state of the server, as JSON.
     Status {
-        /// See [`super::super::status::Status`].
+        /// See [`crate::status::Status`].
         json: Vec<u8>,
     },
     /// It cannot be done.

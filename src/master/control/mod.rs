@@ -12,7 +12,7 @@
 //! | 130 tailing | master | nothing: from here on nothing published on the channel is missed |
 //! | 131 message | master | `u8` 0 text, 1 binary; `u64` time in microseconds; the message |
 //! | 132 lapped | master | `u64` entries of the log that were overwritten before they could be shown |
-//! | 133 status | master | JSON, see [`super::status::Status`] |
+//! | 133 status | master | JSON, see [`crate::status::Status`] |
 //! | 134 refused | master | why, in words |
 //!
 //! Numbers are little endian. The frames here are pure; `server` does the reading and writing. It
