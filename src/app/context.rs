@@ -1,8 +1,9 @@
 //! How an application answers: the calls that it may make, and the engine's side of them.
 
-use super::{ClientId, Message};
+use super::{ClientId, Message, Published};
 use crate::channel::{ChannelName, InvalidName};
-use crate::protocol::http::Status;
+use crate::protocol::http;
+use crate::status::Status;
 
 /// How an upgrade is accepted.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +38,9 @@ pub enum PublishError {
         /// Most bytes of a frame.
         max: u64,
     },
+    /// The log is busy: another writer has its lock, or a client's frame stands in the way.
+    #[error("the log is busy")]
+    WouldBlock,
     /// Too many messages wait already for room in the log.
     #[error("too many messages wait for room in the log")]
     Full,
@@ -47,7 +51,7 @@ pub trait Operations {
     /// See [`Context::accept`].
     fn accept(&mut self, client: ClientId, accept: &Accept);
     /// See [`Context::reject`].
-    fn reject(&mut self, client: ClientId, status: Status, reason: &str);
+    fn reject(&mut self, client: ClientId, status: http::Status, reason: &str);
     /// See [`Context::send`].
     fn send(&mut self, client: ClientId, message: &Message<'_>) -> Result<(), SendError>;
     /// See [`Context::close`].
@@ -62,6 +66,14 @@ pub trait Operations {
         channel: ChannelName<'_>,
         message: &Message<'_>,
     ) -> Result<(), PublishError>;
+    /// See [`Context::publish_now`].
+    fn publish_now(
+        &mut self,
+        channel: ChannelName<'_>,
+        message: &Message<'_>,
+    ) -> Result<Published, PublishError>;
+    /// See [`Context::status`].
+    fn status(&self) -> Status;
     /// See [`Context::pause`].
     fn pause(&mut self, client: ClientId);
     /// See [`Context::resume`].
@@ -93,7 +105,7 @@ impl<'a> Context<'a> {
     }
 
     /// Refuses the opening handshake with an HTTP status and a line of text.
-    pub fn reject(&mut self, client: ClientId, status: Status, reason: &str) {
+    pub fn reject(&mut self, client: ClientId, status: http::Status, reason: &str) {
         self.operations.reject(client, status, reason);
     }
 
@@ -138,6 +150,25 @@ impl<'a> Context<'a> {
     pub fn publish(&mut self, channel: &str, message: &Message<'_>) -> Result<(), PublishError> {
         self.operations
             .publish(ChannelName::parse(channel)?, message)
+    }
+
+    /// As [`Self::publish`], but at once or not at all, and tells where the message stands in the log
+    /// and in its channel. What this worker could not publish before goes first.
+    ///
+    /// # Errors
+    /// [`PublishError`]; [`PublishError::WouldBlock`] instead of waiting.
+    pub fn publish_now(
+        &mut self,
+        channel: &str,
+        message: &Message<'_>,
+    ) -> Result<Published, PublishError> {
+        self.operations
+            .publish_now(ChannelName::parse(channel)?, message)
+    }
+
+    /// What the server shows of itself, all workers included. Walks the channel table.
+    pub fn status(&self) -> Status {
+        self.operations.status()
     }
 
     /// Reads no more from the client until [`Self::resume`]; what it sends waits in the kernel.

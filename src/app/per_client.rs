@@ -303,7 +303,9 @@ fn carry_out(cx: &mut Context<'_>, client: ClientId, call: Call) {
             Err(error @ PublishError::TooLarge { .. }) => {
                 cx.close(client, 1009, &error.to_string());
             }
-            Err(error @ PublishError::Full) => cx.close(client, 1013, &error.to_string()),
+            Err(error @ (PublishError::Full | PublishError::WouldBlock)) => {
+                cx.close(client, 1013, &error.to_string());
+            }
             Err(error @ PublishError::Name(_)) => cx.close(client, 1011, &error.to_string()),
         },
     }

@@ -14,6 +14,7 @@ mod environment;
 pub mod options;
 mod page;
 mod resolved;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -24,3 +25,4 @@ pub use command::{Invocation, Setting, Settings, Target, Usage, Verb, parse};
 pub use environment::Environment;
 pub use page::options_page;
 pub use resolved::{Config, ConfigError, Mount, PROCESSES_MAX, resolve};
+pub use secret::Secret;

@@ -12,6 +12,7 @@ use super::channel_rule::ChannelRule;
 use super::command::Settings;
 use super::environment::Environment;
 use super::options::OptionSpec;
+use super::secret::Secret;
 use super::values::Refused;
 use crate::protocol::websocket::{DeflatePolicy, OriginRule};
 
@@ -32,6 +33,10 @@ pub struct Mount {
 pub struct Config {
     /// Where to listen; at least one.
     pub sockets: Vec<Address>,
+    /// Where the HTTP API is served.
+    pub api: Vec<Address>,
+    /// What requests to the API must carry.
+    pub api_token: Option<Secret>,
     /// The kernel's queue of connections that nobody has accepted yet.
     pub listen_backlog: i32,
     /// Mode of unix sockets; None leaves it to the umask.
@@ -158,7 +163,13 @@ fn apply(
 ) -> Result<(), ConfigError> {
     (option.set)(draft, value).map_err(|Refused(allowed)| ConfigError::BadValue {
         option: option.name,
-        value: value.to_owned(),
+        // A secret is not shown even when it cannot be one.
+        value: if option.name == "api-token" {
+            "..."
+        } else {
+            value
+        }
+        .to_owned(),
         origin,
         allowed,
     })
@@ -217,6 +228,8 @@ impl Config {
         let spool_bytes = 16 * 1024 * 1024;
         Self {
             sockets: Vec::new(),
+            api: Vec::new(),
+            api_token: None,
             listen_backlog: 1024,
             chmod_socket: None,
             processes: 1,

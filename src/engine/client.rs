@@ -4,6 +4,7 @@
 use crate::app::AppId;
 use crate::channel::Memberships;
 use crate::net::Transport;
+use crate::protocol::http::BodyReader;
 use crate::protocol::websocket::{Agreed, Connection};
 
 use super::half::Behind;
@@ -50,6 +51,8 @@ bitflags::bitflags! {
         const GONE = 1 << 5;
         /// At least one request was answered.
         const SERVED = 1 << 6;
+        /// It came to the API.
+        const API = 1 << 7;
     }
 }
 
@@ -58,6 +61,8 @@ bitflags::bitflags! {
 pub(super) enum Phase {
     /// A request head is awaited; what has come of it.
     Head(Vec<u8>),
+    /// The body of a plain request is awaited.
+    Body(Box<Gathering>),
     /// A WebSocket was asked for, and the app has not answered.
     Deciding(Box<Deciding>),
     /// A WebSocket, until it is closed.
@@ -67,6 +72,15 @@ pub(super) enum Phase {
         /// Our direction is ended.
         shut: bool,
     },
+}
+
+/// A request whose body is on its way.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    /// Its head, to be parsed again when the body is complete.
+    pub(super) head: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    pub(super) reader: BodyReader,
 }
 
 /// What an accepted handshake needs.

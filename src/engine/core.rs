@@ -9,7 +9,7 @@ use log::warn;
 use crate::app::AppId;
 use crate::channel::{Batch, Run, Subscriptions};
 use crate::event_loop::{EventLoop, Key, Ready, Slab, Source, Timers};
-use crate::net::Transport;
+use crate::net::{Purpose, Transport};
 use crate::protocol::websocket::{CloseCode, Closed, Codec, State};
 use crate::sharedarea::{Participant, SharedArea};
 
@@ -152,12 +152,13 @@ impl Core {
         std::mem::take(&mut self.unread)
     }
 
-    pub(super) fn adopt(&mut self, transport: Transport) -> Option<Key> {
+    pub(super) fn adopt(&mut self, transport: Transport, purpose: Purpose) -> Option<Key> {
         let deadline_ms = self.now_ms + self.settings.handshake_timeout_ms;
         let key = self
             .clients
             .insert(Client::new(transport, self.now_ms, deadline_ms));
-        let client = self.clients.get(key)?;
+        let client = self.clients.get_mut(key)?;
+        client.marks.set(Marks::API, purpose == Purpose::Api);
         let fd = std::os::fd::AsFd::as_fd(&client.transport);
         if let Err(error) = self.event_loop.register(fd, Source::Client(key)) {
             warn!("a client could not be watched and was dropped: {error}");
@@ -174,7 +175,11 @@ impl Core {
         let client = self.clients.get(key)?;
         match &client.phase {
             Phase::Open(connection) if connection.state() == State::Open => client.app,
-            Phase::Open(_) | Phase::Head(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,
+            Phase::Open(_)
+            | Phase::Head(_)
+            | Phase::Body(_)
+            | Phase::Deciding(_)
+            | Phase::Lingering { .. } => None,
         }
     }
 
@@ -204,7 +209,7 @@ impl Core {
         let (app, closed) = match &mut client.phase {
             Phase::Open(connection) => (client.app, connection.end_of_stream()),
             Phase::Deciding(_) => (client.app, None),
-            Phase::Head(_) | Phase::Lingering { .. } => (None, None),
+            Phase::Head(_) | Phase::Body(_) | Phase::Lingering { .. } => (None, None),
         };
         let closed = closed.unwrap_or_else(abnormal);
         self.gone.push(Gone { key, app, closed });

@@ -46,7 +46,9 @@ impl Core {
 
     fn deadline(&self, client: &Client) -> u64 {
         match &client.phase {
-            Phase::Head(_) | Phase::Deciding(_) | Phase::Lingering { .. } => client.deadline_ms,
+            Phase::Head(_) | Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => {
+                client.deadline_ms
+            }
             Phase::Open(connection) => match connection.state() {
                 State::LocalClosing | State::Closed => client.deadline_ms,
                 State::Open if self.settings.ping_freq_ms == 0 => NEVER,
@@ -85,6 +87,10 @@ impl Core {
             }
             Phase::Head(_) => {
                 let text = "the request head did not come in time (--handshake-timeout)";
+                self.refuse(key, Status::REQUEST_TIMEOUT, text, &[]);
+            }
+            Phase::Body(_) => {
+                let text = "the request body did not come in time (--handshake-timeout)";
                 self.refuse(key, Status::REQUEST_TIMEOUT, text, &[]);
             }
             Phase::Deciding(_) => {

@@ -87,6 +87,7 @@ impl Engine {
             match &mut client.phase {
                 Phase::Head(_) => done += self.feed_head(key, rest),
                 Phase::Open(_) => done += self.feed_messages(key, rest),
+                Phase::Body(_) => done += self.feed_body(key, rest),
                 Phase::Deciding(deciding) => {
                     deciding.unread.extend_from_slice(rest);
                     break;
@@ -161,7 +162,7 @@ impl Engine {
         client.marks.insert(Marks::ENDED);
         match &client.phase {
             Phase::Open(_) | Phase::Deciding(_) => self.core.lost(key),
-            Phase::Head(_) | Phase::Lingering { .. } => {
+            Phase::Head(_) | Phase::Body(_) | Phase::Lingering { .. } => {
                 if client.outbox.is_empty() {
                     self.core.forget(key);
                 } else {

@@ -15,6 +15,7 @@
 //! * an app is never called while it runs: calls of an app that have consequences for an app are
 //!   noted and carried out by `settle`.
 
+mod bodies;
 mod broadcast;
 mod client;
 mod core;
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use crate::app::{Apps, Context};
 use crate::event_loop::{Key, Ready, Source};
-use crate::net::Transport;
+use crate::net::{Purpose, Transport};
 use crate::sharedarea::{Participant, SharedArea};
 
 use self::core::{Core, Gone};
@@ -110,8 +111,8 @@ impl Engine {
     }
 
     /// Takes a new client in. It is read from at once.
-    pub fn adopt(&mut self, transport: Transport) {
-        if let Some(key) = self.core.adopt(transport) {
+    pub fn adopt(&mut self, transport: Transport, purpose: Purpose) {
+        if let Some(key) = self.core.adopt(transport, purpose) {
             self.readable(key, false);
         }
     }

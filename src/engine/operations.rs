@@ -1,10 +1,11 @@
 //! What apps may do: the engine's side of [`Context`](crate::app::Context).
 
-use crate::app::{Accept, Message, Operations, PublishError, SendError};
+use crate::app::{Accept, Message, Operations, PublishError, Published, SendError};
 use crate::channel::{ChannelName, Membership};
 use crate::event_loop::Key;
 use crate::protocol::http::Status;
 use crate::protocol::websocket::{CloseCode, Connection, State, Upgrade, write_accept};
+use crate::status;
 
 use super::client::{Client, Marks, Phase};
 use super::core::Core;
@@ -127,6 +128,19 @@ impl Operations for Core {
         message: &Message<'_>,
     ) -> Result<(), PublishError> {
         self.publish_or_wait(channel, message)
+    }
+
+    fn publish_now(
+        &mut self,
+        channel: ChannelName<'_>,
+        message: &Message<'_>,
+    ) -> Result<Published, PublishError> {
+        self.publish_or_fail(channel, message)
+    }
+
+    fn status(&self) -> status::Status {
+        let now_us = self.event_loop.wall_us();
+        status::collect(&self.area, &self.settings.place, now_us)
     }
 
     fn pause(&mut self, key: Key) {

@@ -256,7 +256,7 @@ impl Core {
                 let out = self.output.sink(key, outbox, marks);
                 Some(write(connection, &mut self.codec, out))
             }
-            Phase::Head(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,
+            Phase::Head(_) | Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,
         }
     }
 }

@@ -3,12 +3,23 @@
 use crate::app::{Message, PublishError};
 use crate::channel::ChannelName;
 use crate::protocol::websocket::{Kind, frame_header};
-use crate::sharedarea::{self, EntryFlags, Publication};
+use crate::sharedarea::{self, EntryFlags, Publication, Published};
 
 use super::core::Core;
 
 /// Bytes of messages that may wait for room in the log.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How often a lock that is busy for as long as one try takes is tried for somebody who waits for
+/// the answer.
+const TRIES_MAX: usize = 8;
+
+fn flags_of(kind: Kind) -> EntryFlags {
+    match kind {
+        Kind::Text => EntryFlags::TEXT,
+        Kind::Binary => EntryFlags::BINARY,
+    }
+}
 
 /// A message that the log did not take.
 #[derive(Debug)]
@@ -26,12 +37,9 @@ impl Core {
         message: &Message<'_>,
     ) -> Result<(), PublishError> {
         let header = frame_header(message.kind, false, message.payload.len());
-        let flags = match message.kind {
-            Kind::Text => EntryFlags::TEXT,
-            Kind::Binary => EntryFlags::BINARY,
-        };
+        let flags = flags_of(message.kind);
         let parts = [header.as_bytes(), &message.payload];
-        if self.waiting.is_empty() && self.try_publish(channel.as_str(), flags, &parts)? {
+        if self.waiting.is_empty() && self.try_publish(channel.as_str(), flags, &parts)?.is_some() {
             return Ok(());
         }
         let frame = parts.concat();
@@ -47,13 +55,34 @@ impl Core {
         Ok(())
     }
 
-    /// Whether the log took it.
+    /// Publishes at once or not at all. What waits goes first.
+    pub(super) fn publish_or_fail(
+        &mut self,
+        channel: ChannelName<'_>,
+        message: &Message<'_>,
+    ) -> Result<Published, PublishError> {
+        let header = frame_header(message.kind, false, message.payload.len());
+        let parts = [header.as_bytes(), &message.payload];
+        self.retry_publications();
+        for _ in 0..TRIES_MAX {
+            if !self.waiting.is_empty() {
+                break;
+            }
+            let tried = self.try_publish(channel.as_str(), flags_of(message.kind), &parts)?;
+            if let Some(published) = tried {
+                return Ok(published);
+            }
+        }
+        Err(PublishError::WouldBlock)
+    }
+
+    /// Where the message stands if the log took it.
     fn try_publish(
         &mut self,
         channel: &str,
         flags: EntryFlags,
         parts: &[&[u8]],
-    ) -> Result<bool, PublishError> {
+    ) -> Result<Option<Published>, PublishError> {
         let time_us = self.event_loop.wall_us();
         let publication = Publication {
             channel,
@@ -64,11 +93,11 @@ impl Core {
             time_us,
         };
         match self.participant.publish(&publication) {
-            Ok(_) => {
+            Ok(published) => {
                 self.again = true;
-                Ok(true)
+                Ok(Some(published))
             }
-            Err(sharedarea::PublishError::WouldBlock) => Ok(false),
+            Err(sharedarea::PublishError::WouldBlock) => Ok(None),
             Err(sharedarea::PublishError::TooLarge { bytes, max }) => {
                 Err(PublishError::TooLarge { bytes, max })
             }
@@ -82,12 +111,12 @@ impl Core {
     pub(super) fn retry_publications(&mut self) {
         while let Some(first) = self.waiting.pop_front() {
             match self.try_publish(&first.channel, first.flags, &[&first.frame]) {
-                Ok(false) => {
+                Ok(None) => {
                     self.waiting.push_front(first);
                     return;
                 }
                 // Too large cannot be here: it was told when the message was queued.
-                Ok(true) | Err(_) => self.waiting_bytes -= first.frame.len(),
+                Ok(Some(_)) | Err(_) => self.waiting_bytes -= first.frame.len(),
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::config::{ChannelRule, Config};
 use crate::protocol::http;
 use crate::protocol::websocket::{DeflatePolicy, Limits, OriginRule};
+use crate::status::Place;
 
 /// Limits and policies of an engine. Times are in milliseconds.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Settings {
     pub channel_rules: Vec<ChannelRule>,
     /// With so many bytes waiting for one client it is not read from, and takes no more.
     pub outbox_bytes_max: usize,
+    /// What the server shows of itself besides its figures; the owner knows where it listens.
+    pub place: Place,
 }
 
 impl From<&Config> for Settings {
@@ -49,6 +52,10 @@ impl From<&Config> for Settings {
             origins: config.origins.clone(),
             channel_rules: config.channel_rules.clone(),
             outbox_bytes_max: config.outbox_bytes_max,
+            place: Place {
+                instance: config.instance.clone().unwrap_or_default(),
+                listeners: Vec::new(),
+            },
         }
     }
 }

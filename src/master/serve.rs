@@ -21,7 +21,7 @@ use super::start::{self, Start};
 use super::supervisor::{Action, Event, Policy, SlotState, Supervisor};
 use super::{LoadConfig, logging, notes};
 use crate::config::Config;
-use crate::net::Listener;
+use crate::net::{Listener, Purpose};
 use crate::sharedarea::{Participant, SharedArea};
 use crate::status::{self, Place, Status};
 use crate::sys::descriptors;
@@ -77,13 +77,14 @@ pub(super) struct Master<'c> {
 impl<'c> Master<'c> {
     pub(super) fn new(start: Start, load_config: &'c mut LoadConfig<'c>) -> Self {
         let policy = Policy::new(start.config.processes, start.config.drain_timeout_ms);
+        let clients = |listener: &&Listener| listener.purpose() == Purpose::Clients;
         let name = |listener: &Listener| listener.local_address().to_string();
         Self {
             load_config,
             supervisor: Supervisor::new(policy),
             place: Place {
                 instance: start.instance.name().to_owned(),
-                listeners: start.listeners.iter().map(name).collect(),
+                listeners: start.listeners.iter().filter(clients).map(name).collect(),
             },
             configs: BTreeMap::from([(1, start.config)]),
             now_ms: start.clock.now_ms(),
@@ -125,10 +126,11 @@ impl<'c> Master<'c> {
             held,
         } = child;
         logging::become_worker(slot);
-        let config = self
+        let mut config = self
             .configs
             .remove(&generation)
             .ok_or_else(|| io::Error::other("the configuration of this generation is gone"))?;
+        config.instance = Some(self.place.instance);
         let seat = Seat {
             slot,
             generation,
@@ -425,6 +427,7 @@ impl<'c> Master<'c> {
 fn warn_of_restart(before: &Config, after: &Config) {
     let changes = [
         ("socket", before.sockets != after.sockets),
+        ("api", before.api != after.api),
         ("processes", before.processes != after.processes),
         (
             "drain-timeout",

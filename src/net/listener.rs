@@ -60,11 +60,22 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Who is let in by a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// Clients of the applications.
+    #[default]
+    Clients,
+    /// Whoever uses the HTTP API, and nobody else.
+    Api,
+}
+
 /// A bound, listening, non-blocking, close-on-exec socket.
 #[derive(Debug)]
 pub struct Listener {
     fd: OwnedFd,
     address: Address,
+    purpose: Purpose,
 }
 
 impl Listener {
@@ -82,7 +93,22 @@ impl Listener {
         };
         let fd = result.map_err(|error| describe(address, error))?;
         let address = local_address(&fd, address);
-        Ok(Self { fd, address })
+        Ok(Self {
+            fd,
+            address,
+            purpose: Purpose::default(),
+        })
+    }
+
+    /// The same for somebody else.
+    #[must_use]
+    pub fn with_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
+    }
+
+    /// Who is let in.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// The address as bound: a requested port 0 is replaced by the one that the kernel chose.
@@ -98,6 +124,7 @@ impl Listener {
         Ok(Self {
             fd: self.fd.try_clone()?,
             address: self.address.clone(),
+            purpose: self.purpose,
         })
     }
 

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SI
 use crate::app::Apps;
 use crate::engine::{Engine, Settings};
 use crate::event_loop::Source;
-use crate::net::{Listener, Transport};
+use crate::net::{Listener, Purpose, Transport};
 use crate::sharedarea::{ParticipantKind, ParticipantState, SharedArea};
 use crate::sys::descriptors::{self, Received};
 use crate::sys::limits;
@@ -82,7 +82,12 @@ struct Worker {
 impl Worker {
     fn start(seat: Seat, apps: Apps) -> io::Result<Self> {
         let participant = seat.area.join(ParticipantKind::Worker, seat.slot)?;
-        let settings = Settings::from(&seat.config);
+        let mut settings = Settings::from(&seat.config);
+        let clients = |listener: &&Listener| listener.purpose() == Purpose::Clients;
+        let names = seat.listeners.iter().filter(clients);
+        settings.place.listeners = names
+            .map(|listener| listener.local_address().to_string())
+            .collect();
         let engine = Engine::new(settings, apps, seat.area.clone(), participant)?;
         let event_loop = engine.event_loop();
         event_loop.register_readable(seat.control.as_fd(), Source::Control)?;
@@ -187,7 +192,11 @@ impl Worker {
                 return Ok(());
             };
             match listener.accept() {
-                Ok(Some(transport)) => self.seat(transport),
+                Ok(Some(transport)) => match listener.purpose() {
+                    Purpose::Clients => self.seat(transport),
+                    // They come and go; and whoever has accepted one answers for all.
+                    Purpose::Api => self.engine.adopt(transport, Purpose::Api),
+                },
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     warn!("cannot accept on {}: {error}", listener.local_address());
@@ -207,7 +216,7 @@ impl Worker {
         };
         let better = better_slot(self.area.participants(), self.slot, mine);
         if !better.is_some_and(|slot| self.hand_over(&transport, slot)) {
-            self.engine.adopt(transport);
+            self.engine.adopt(transport, Purpose::Clients);
         }
     }
 
@@ -238,7 +247,9 @@ impl Worker {
             for fd in descriptors {
                 self.engine.participant().release_reservation(self.slot);
                 match self.phase {
-                    Phase::Serving => self.engine.adopt(Transport::new(fd)),
+                    Phase::Serving => {
+                        self.engine.adopt(Transport::new(fd), Purpose::Clients);
+                    }
                     Phase::Draining { .. } | Phase::Stopped => self.seat(Transport::new(fd)),
                 }
             }
