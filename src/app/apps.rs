@@ -9,8 +9,10 @@ pub struct AppId(u8);
 
 /// A name that no application has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no app `{name}`; there are: {}", known.join(", "))]
+#[error("--{option}: there is no app `{name}`; there are: {}", known.join(", "))]
 pub struct UnknownApp {
+    /// Where it was named, as on the command line but for the dashes.
+    pub option: String,
     /// The name.
     pub name: String,
     /// Those that exist.
@@ -47,23 +49,24 @@ impl Apps {
         let mut apps: Vec<Box<dyn App>> = own.into_iter().collect();
         apps.push(Box::new(Channels::new(config.clients_publish)));
         apps.push(Box::new(Echo));
-        let find = |name: &str| {
+        let find = |name: &str, option: &dyn Fn() -> String| {
             let found = apps.iter().position(|app| app.name() == name);
             found
                 .and_then(|at| u8::try_from(at).ok())
                 .map(AppId)
                 .ok_or_else(|| UnknownApp {
+                    option: option(),
                     name: name.to_owned(),
                     known: apps.iter().map(|app| app.name()).collect(),
                 })
         };
-        let default = find(config.app.as_deref().unwrap_or(default))?;
+        let default = config.app.as_deref().unwrap_or(default);
+        let default = find(default, &|| format!("app {default}"))?;
         let mut mounts = Vec::new();
         for mount in &config.mounts {
-            mounts.push((
-                mount.path.trim_end_matches('/').to_owned(),
-                find(&mount.app)?,
-            ));
+            let option = || format!("mount {}=app:{}", mount.path, mount.app);
+            let app = find(&mount.app, &option)?;
+            mounts.push((mount.path.trim_end_matches('/').to_owned(), app));
         }
         mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         // Added when all names are found: no option reaches it.
@@ -90,6 +93,17 @@ impl Apps {
     /// The application of the API's listeners.
     pub fn api(&self) -> AppId {
         self.api
+    }
+
+    /// The application of that name.
+    pub fn find(&self, name: &str) -> Option<AppId> {
+        let at = self.apps.iter().position(|app| app.name() == name)?;
+        u8::try_from(at).ok().map(AppId)
+    }
+
+    /// Its name.
+    pub fn name(&self, id: AppId) -> &'static str {
+        self.apps[usize::from(id.0)].name()
     }
 
     /// The application itself.

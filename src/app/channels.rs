@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{Accept, App, ClientId, Context, Message, Response};
+use super::{Accept, App, ClientId, Context, Frozen, Message, Response};
 use crate::channel::ChannelName;
 use crate::protocol::http::{Request, Status, decode_path};
 use crate::protocol::websocket::Closed;
@@ -87,6 +87,23 @@ impl App for Channels {
     }
 
     fn close(&mut self, _: &mut Context<'_>, client: ClientId, _: &Closed) {
+        self.channels.remove(&client);
+    }
+
+    fn freeze(&mut self, client: ClientId) -> Frozen {
+        match self.channels.get(&client) {
+            Some(channel) => Frozen::State(channel.as_bytes().to_vec()),
+            None => Frozen::Stateless,
+        }
+    }
+
+    fn thaw(&mut self, _: &mut Context<'_>, client: ClientId, state: &[u8]) {
+        if let Ok(channel) = std::str::from_utf8(state) {
+            self.channels.insert(client, channel.into());
+        }
+    }
+
+    fn moved(&mut self, client: ClientId) {
         self.channels.remove(&client);
     }
 

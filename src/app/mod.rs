@@ -127,6 +127,17 @@ pub enum BodyWish {
     Refused(Response),
 }
 
+/// What an application keeps of a client that is to move to another worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frozen {
+    /// Nothing: it can move.
+    Stateless,
+    /// This, which the other worker's instance will be given by [`App::thaw`].
+    State(Vec<u8>),
+    /// More than can be written down: it stays, and is closed when its worker leaves.
+    Stays,
+}
+
 /// An application: callbacks for what happens to its clients.
 ///
 /// Every worker has an instance of its own, made by `fork`; instances share nothing but what they
@@ -160,6 +171,24 @@ pub trait App {
     /// [`Self::open`] was told about, and for those that went while their upgrade was undecided.
     fn close(&mut self, cx: &mut Context<'_>, client: ClientId, closed: &Closed) {
         let _: (&Context<'_>, ClientId, &Closed) = (cx, client, closed);
+    }
+
+    /// A client is about to move to another worker, at a reload say; it may still come back. The
+    /// default has nothing to keep.
+    fn freeze(&mut self, client: ClientId) -> Frozen {
+        let _: ClientId = client;
+        Frozen::Stateless
+    }
+
+    /// A client has come from another worker's instance, which kept this of it. It may still have
+    /// to go back ([`Self::moved`]), so nothing must be said to it yet.
+    fn thaw(&mut self, cx: &mut Context<'_>, client: ClientId, state: &[u8]) {
+        let _: (&Context<'_>, ClientId, &[u8]) = (cx, client, state);
+    }
+
+    /// A client has moved to another worker, or back to where it came from: forget it.
+    fn moved(&mut self, client: ClientId) {
+        let _: ClientId = client;
     }
 
     /// A plain HTTP request, whose body is of no interest. The default says that there is nothing but a WebSocket here.

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Wake, Waker};
 
-use super::{Accept, App, ClientId, Context, Message};
+use super::{Accept, App, ClientId, Context, Frozen, Message};
 use crate::protocol::http::{Request, Status};
 use crate::protocol::websocket::Closed;
 
@@ -357,6 +357,11 @@ impl App for PerClient {
             // A future that does not listen is over all the same: its client is gone.
             self.tasks.remove(&client);
         }
+    }
+
+    /// Its state is on the stack of its future.
+    fn freeze(&mut self, _: ClientId) -> Frozen {
+        Frozen::Stays
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {

@@ -156,6 +156,11 @@ impl Subscriptions {
         self.channels.get(id.number())?.as_ref()?.table_index
     }
 
+    /// The channel's name.
+    pub fn name(&self, id: ChannelId) -> Option<String> {
+        Some(self.channels.get(id.number())?.as_ref()?.name.to_string())
+    }
+
     /// What holds for the channel.
     pub fn policy(&self, id: ChannelId) -> ChannelPolicy {
         match self.channels.get(id.number()) {

@@ -110,7 +110,7 @@ impl Engine {
             .apps
             .get_mut(app)
             .answer(cx, request, body.unwrap_or_default());
-        let kept = self.core.settings.http_keepalive_ms > 0 && !self.core.draining;
+        let kept = self.core.settings.http_keepalive_ms > 0 && self.core.draining.is_none();
         let keep_alive = kept && request.keep_alive() && body.is_some();
         self.core
             .respond(key, &response, keep_alive, request.method() == "HEAD");

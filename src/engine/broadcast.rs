@@ -117,7 +117,7 @@ impl Core {
         let Some(first) = run.pieces.first() else {
             return;
         };
-        if client.marks.contains(Marks::GONE) {
+        if client.marks.intersects(Marks::GONE | Marks::FROZEN) {
             return;
         }
         if let Some(behind) = &mut client.behind {

@@ -36,7 +36,7 @@ pub(super) struct Client {
 bitflags::bitflags! {
     /// Independent facts about a client; its state is [`Phase`].
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(super) struct Marks: u8 {
+    pub(super) struct Marks: u16 {
         /// The app has asked not to read from it.
         const PAUSED = 1;
         /// There may be input that no event will tell us about again.
@@ -51,8 +51,10 @@ bitflags::bitflags! {
         const GONE = 1 << 5;
         /// At least one request was answered.
         const SERVED = 1 << 6;
-        /// It came to the API.
-        const API = 1 << 7;
+        /// It is on its way to or from another worker: nothing is read or written.
+        const FROZEN = 1 << 7;
+        /// What was described of it when it was frozen is not true any more.
+        const CHANGED = 1 << 8;
     }
 }
 
@@ -111,7 +113,7 @@ impl Client {
 
     /// Whether it may be read from now.
     pub(super) fn is_readable(&self, outbox_bytes_max: usize) -> bool {
-        !self.marks.contains(Marks::PAUSED)
+        !self.marks.intersects(Marks::PAUSED | Marks::FROZEN)
             && !matches!(self.phase, Phase::Deciding(_))
             && self.outbox.len() < outbox_bytes_max
     }

@@ -9,7 +9,7 @@ use log::warn;
 use crate::app::AppId;
 use crate::channel::{Batch, Run, Subscriptions};
 use crate::event_loop::{EventLoop, Key, Ready, Slab, Source, Timers};
-use crate::net::{Purpose, Transport};
+use crate::net::Transport;
 use crate::protocol::websocket::{CloseCode, Closed, Codec, State};
 use crate::sharedarea::{Participant, SharedArea};
 
@@ -77,7 +77,8 @@ pub(super) struct Core {
     pub(super) opened: Vec<(Key, Vec<u8>)>,
     /// Conversations that are over, and why.
     pub(super) gone: Vec<Gone>,
-    pub(super) draining: bool,
+    /// Everybody is to leave, with this close code.
+    pub(super) draining: Option<CloseCode>,
     /// The next turn must not wait.
     pub(super) again: bool,
     pub(super) delivered: u64,
@@ -118,7 +119,7 @@ impl Core {
             unread: Vec::new(),
             opened: Vec::new(),
             gone: Vec::new(),
-            draining: false,
+            draining: None,
             again: false,
             delivered: 0,
             lapped: 0,
@@ -152,13 +153,12 @@ impl Core {
         std::mem::take(&mut self.unread)
     }
 
-    pub(super) fn adopt(&mut self, transport: Transport, purpose: Purpose) -> Option<Key> {
+    pub(super) fn adopt(&mut self, transport: Transport) -> Option<Key> {
         let deadline_ms = self.now_ms + self.settings.handshake_timeout_ms;
         let key = self
             .clients
             .insert(Client::new(transport, self.now_ms, deadline_ms));
-        let client = self.clients.get_mut(key)?;
-        client.marks.set(Marks::API, purpose == Purpose::Api);
+        let client = self.clients.get(key)?;
         let fd = std::os::fd::AsFd::as_fd(&client.transport);
         if let Err(error) = self.event_loop.register(fd, Source::Client(key)) {
             warn!("a client could not be watched and was dropped: {error}");
@@ -183,15 +183,42 @@ impl Core {
         }
     }
 
-    /// Ends a connection that waits between two requests.
+    /// Takes out the clients from whom nothing has come and to whom nothing was said.
+    pub(super) fn take_silent(&mut self) -> Vec<Transport> {
+        let mut taken = Vec::new();
+        for key in self.clients.keys() {
+            let Some(client) = self.clients.get(key) else {
+                continue;
+            };
+            let said = client.marks.intersects(Marks::SERVED | Marks::GONE);
+            if said || !matches!(&client.phase, Phase::Head(head) if head.is_empty()) {
+                continue;
+            }
+            // Somebody else will have a duplicate, so closing ours would not end the reports.
+            let fd = std::os::fd::AsFd::as_fd(&client.transport);
+            if let Err(error) = self.event_loop.deregister(fd) {
+                warn!("a client stays, it is watched without end: {error}");
+                continue;
+            }
+            taken.extend(self.clients.remove(key).map(|client| client.transport));
+        }
+        self.count_clients();
+        taken
+    }
+
+    /// Ends a connection on which nothing is asked at the moment. When the server only restarts,
+    /// one that has not asked anything yet may still do so.
     pub(super) fn drop_idle(&mut self, key: Key) {
+        let restarts = self.draining == Some(CloseCode::SERVICE_RESTART);
         if let Some(Client {
             phase: Phase::Head(head),
             outbox,
+            marks,
             ..
         }) = self.clients.get(key)
             && head.is_empty()
             && outbox.is_empty()
+            && (marks.contains(Marks::SERVED) || !restarts)
         {
             self.forget(key);
         }
@@ -239,7 +266,7 @@ impl Core {
         self.participant.set_subscriptions(count);
     }
 
-    fn count_clients(&self) {
+    pub(super) fn count_clients(&self) {
         let count = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
         self.participant.set_clients(count);
     }

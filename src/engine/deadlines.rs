@@ -66,8 +66,13 @@ impl Core {
             return;
         }
         let deadline_ms = self.deadline(client);
+        let frozen = client.marks.contains(Marks::FROZEN);
         if let Some(client) = self.clients.get_mut(key) {
             client.alarm_ms = NEVER;
+        }
+        if frozen {
+            // It gets a new alarm when it goes on.
+            return;
         }
         if deadline_ms > self.now_ms {
             self.arm(key);

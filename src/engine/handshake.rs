@@ -2,8 +2,9 @@
 
 use crate::app::{AppId, Context, Response};
 use crate::event_loop::Key;
+use crate::net::Purpose;
 use crate::protocol::http::{self, Parsed, Request, Status, encode_response, parse_request};
-use crate::protocol::websocket::{Upgrade, negotiate, origin_allowed, read_upgrade};
+use crate::protocol::websocket::{CloseCode, Upgrade, negotiate, origin_allowed, read_upgrade};
 
 use super::Engine;
 use super::client::{Client, Deciding, Marks, Phase};
@@ -50,7 +51,8 @@ impl Engine {
 
     /// Acts on a request; returns how many bytes of `rest`, what stands behind its head, were used.
     fn request(&mut self, key: Key, request: &Request<'_>, head: &[u8], rest: &[u8]) -> usize {
-        if self.core.draining {
+        let draining = self.core.draining;
+        if draining.is_some_and(|code| code != CloseCode::SERVICE_RESTART) {
             let headers = [("Retry-After", "1")];
             let text = "this server is going away";
             self.core
@@ -72,7 +74,7 @@ impl Engine {
     /// The app of a request: that of its path, or the API for those who came to it.
     pub(super) fn app_of(&self, key: Key, request: &Request<'_>) -> AppId {
         let client = self.core.clients.get(key);
-        if client.is_some_and(|client| client.marks.contains(Marks::API)) {
+        if client.is_some_and(|client| client.transport.purpose() == Purpose::Api) {
             self.apps.api()
         } else {
             self.apps.route(request.path())

@@ -185,6 +185,10 @@ impl Engine {
         self.apps
             .get_mut(app)
             .open(&mut Context::new(&mut self.core), key);
+        if let Some(code) = self.core.draining {
+            let context = &mut Context::new(&mut self.core);
+            self.apps.get_mut(app).drain(context, key, code.0);
+        }
         self.feed_messages(key, &mut unread);
         if let Some(client) = self.core.clients.get(key)
             && client.marks.contains(Marks::UNREAD)

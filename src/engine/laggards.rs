@@ -7,6 +7,7 @@ use crate::config::Slow;
 use crate::event_loop::Key;
 use crate::protocol::websocket::{CloseCode, State};
 
+use super::client::Marks;
 use super::core::Core;
 use super::half::NOTHING;
 
@@ -47,7 +48,7 @@ impl Core {
             let Some(behind) = &client.behind else {
                 return false;
             };
-            if behind.next > head {
+            if behind.next > head || client.marks.contains(Marks::FROZEN) {
                 return true;
             }
             match self.area.entry(behind.next) {

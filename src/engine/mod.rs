@@ -21,12 +21,14 @@ mod client;
 mod core;
 mod deadlines;
 mod half;
+mod handover;
 mod handshake;
 mod input;
 mod laggards;
 mod operations;
 mod output;
 mod publish;
+mod record;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -36,10 +38,12 @@ use std::time::Duration;
 
 use crate::app::{Apps, Context};
 use crate::event_loop::{Key, Ready, Source};
-use crate::net::{Purpose, Transport};
+use crate::net::Transport;
+use crate::protocol::websocket::CloseCode;
 use crate::sharedarea::{Participant, SharedArea};
 
 use self::core::{Core, Gone};
+pub use self::handover::Shipment;
 pub use self::settings::Settings;
 
 /// Bytes that one read takes at most; one buffer of this size serves all clients.
@@ -111,9 +115,12 @@ impl Engine {
     }
 
     /// Takes a new client in. It is read from at once.
-    pub fn adopt(&mut self, transport: Transport, purpose: Purpose) {
-        if let Some(key) = self.core.adopt(transport, purpose) {
+    pub fn adopt(&mut self, transport: Transport) {
+        if let Some(key) = self.core.adopt(transport) {
             self.readable(key, false);
+            if self.core.draining.is_some() {
+                self.core.drop_idle(key);
+            }
         }
     }
 
@@ -137,15 +144,21 @@ impl Engine {
         self.core.now_ms
     }
 
-    /// Ends all clients, politely, with this close code, and takes no new ones: connections that
-    /// ask for something now are refused. [`Self::clients`] tells when they are gone.
+    /// Gives away the clients that have not said anything yet: another worker can begin with them.
+    pub fn take_silent(&mut self) -> Vec<Transport> {
+        self.core.take_silent()
+    }
+
+    /// Ends all clients, politely, with this close code. [`Self::clients`] tells when they are gone.
+    ///
+    /// Connections that ask for something from now on are refused; but when the server only
+    /// restarts (1012) they get what they ask for, and then are ended like the others.
     pub fn drain(&mut self, code: u16) {
-        self.core.draining = true;
+        self.core.draining = Some(CloseCode(code));
         for key in self.core.clients.keys() {
             if let Some(app) = self.core.open_app(key) {
-                self.apps
-                    .get_mut(app)
-                    .drain(&mut Context::new(&mut self.core), key, code);
+                let context = &mut Context::new(&mut self.core);
+                self.apps.get_mut(app).drain(context, key, code);
             } else {
                 self.core.drop_idle(key);
             }

@@ -104,6 +104,7 @@ impl Operations for Core {
             }
             id
         };
+        client.marks.insert(Marks::CHANGED);
         let (place, members) = self.subscriptions.join(id, key);
         client.memberships.add(Membership { channel: id, place });
         if let Some(index) = self.subscriptions.table_index(id) {
@@ -117,7 +118,11 @@ impl Operations for Core {
             return;
         };
         let client = self.clients.get_mut(key);
-        if let Some(membership) = client.and_then(|client| client.memberships.remove(id)) {
+        let removed = client.and_then(|client| {
+            client.marks.insert(Marks::CHANGED);
+            client.memberships.remove(id)
+        });
+        if let Some(membership) = removed {
             self.left(membership);
         }
     }
@@ -145,7 +150,7 @@ impl Operations for Core {
 
     fn pause(&mut self, key: Key) {
         if let Some(client) = self.clients.get_mut(key) {
-            client.marks.insert(Marks::PAUSED);
+            client.marks.insert(Marks::PAUSED | Marks::CHANGED);
         }
     }
 

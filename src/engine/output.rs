@@ -110,8 +110,9 @@ impl Core {
         let Phase::Open(connection) = &client.phase else {
             return false;
         };
+        let frozen = client.marks.contains(Marks::FROZEN);
         let direct = connection.state() == State::Open && connection.deflate().is_none();
-        if !direct || !client.outbox.is_empty() || client.is_mid_frame() {
+        if !direct || frozen || !client.outbox.is_empty() || client.is_mid_frame() {
             return false;
         }
         let header = frame_header(message.kind, false, message.payload.len());
@@ -176,6 +177,10 @@ impl Core {
 
     /// Sends in the order that keeps frames whole: the half-sent frame, the outbox, the log.
     pub(super) fn push_out(&mut self, key: Key) {
+        let frozen = |client: &Client| client.marks.contains(Marks::FROZEN);
+        if self.clients.get(key).is_none_or(frozen) {
+            return;
+        }
         if self.finish_half(key) && self.flush_outbox(key) {
             self.catch_up(key);
             self.farewell(key);

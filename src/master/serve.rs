@@ -101,7 +101,7 @@ impl<'c> Master<'c> {
 
     /// Runs until there is no worker left, or until this process is one.
     pub(super) fn serve(&mut self) -> io::Result<Leave> {
-        if let ControlFlow::Break(leave) = self.tell(Event::Begin) {
+        if let ControlFlow::Break(leave) = self.begin() {
             return Ok(leave);
         }
         loop {
@@ -110,6 +110,12 @@ impl<'c> Master<'c> {
                 return Ok(leave);
             }
         }
+    }
+
+    fn begin(&mut self) -> ControlFlow<Leave> {
+        self.tell(Event::Begin)?;
+        // A program that became this one may have left children that ended before we listened.
+        self.reap()
     }
 
     /// The end of a master.

@@ -23,6 +23,8 @@ use crate::sys::process::SingleThreaded;
 const OWN_FILES: u64 = 128;
 /// A worker that cannot hold this many clients is of no use.
 const CLIENTS_MIN: u64 = 16;
+/// Nor is one that cannot hold this many what most people expect of a WebSocket server.
+const CLIENTS_EXPECTED: usize = 1000;
 
 /// Why the server does not start.
 #[derive(Debug, Error)]
@@ -174,12 +176,14 @@ pub(super) fn limit_clients(config: &mut Config) -> Result<(), StartError> {
         });
     }
     let room = usize::try_from(room).unwrap_or(usize::MAX);
-    if config.clients_max > room {
-        log::warn!(
-            "--max-clients {}: only {limit} files may be open, which is enough for {room} clients \
-             of a worker (ulimit -n, LimitNOFILE=)",
-            config.clients_max
-        );
+    let few = format!(
+        "only {limit} files may be open, which is enough for {room} clients of a worker \
+         (ulimit -n, LimitNOFILE=)"
+    );
+    match config.clients_max {
+        0 if room < CLIENTS_EXPECTED => log::warn!("{few}"),
+        asked if asked > room => log::warn!("--max-clients {asked}: {few}"),
+        _ => {}
     }
     if config.clients_max == 0 || config.clients_max > room {
         config.clients_max = room;

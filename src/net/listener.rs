@@ -15,7 +15,7 @@ use nix::sys::socket::{
     bind, getsockname, listen, setsockopt, socket, sockopt,
 };
 
-use super::Transport;
+use super::{Purpose, Transport};
 use crate::config::Address;
 use crate::sys::socket as sys_socket;
 
@@ -60,16 +60,6 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Who is let in by a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Purpose {
-    /// Clients of the applications.
-    #[default]
-    Clients,
-    /// Whoever uses the HTTP API, and nobody else.
-    Api,
-}
-
 /// A bound, listening, non-blocking, close-on-exec socket.
 #[derive(Debug)]
 pub struct Listener {
@@ -100,13 +90,13 @@ impl Listener {
         })
     }
 
-    /// The same for somebody else.
+    /// The same for another purpose.
     #[must_use]
     pub fn with_purpose(self, purpose: Purpose) -> Self {
         Self { purpose, ..self }
     }
 
-    /// Who is let in.
+    /// What one connects to it for.
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
@@ -133,7 +123,8 @@ impl Listener {
     /// # Errors
     /// See [`sys_socket::accept`].
     pub fn accept(&self) -> io::Result<Option<Transport>> {
-        Ok(sys_socket::accept(self.as_fd())?.map(Transport::new))
+        let fd = sys_socket::accept(self.as_fd())?;
+        Ok(fd.map(|fd| Transport::new(fd).with_purpose(self.purpose)))
     }
 }
 

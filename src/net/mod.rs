@@ -7,5 +7,5 @@ mod listener;
 mod transport;
 
 pub use crate::sys::socket::Progress;
-pub use listener::{BindError, ListenOptions, Listener, Purpose};
-pub use transport::Transport;
+pub use listener::{BindError, ListenOptions, Listener};
+pub use transport::{Purpose, Transport};

@@ -10,10 +10,21 @@ use crate::sys::socket::{self, Progress};
 /// is shared.
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 
+/// What somebody has connected for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// The applications.
+    #[default]
+    Clients,
+    /// The HTTP API, and nothing else.
+    Api,
+}
+
 /// A connected, non-blocking stream.
 #[derive(Debug)]
 pub struct Transport {
     fd: OwnedFd,
+    purpose: Purpose,
 }
 
 impl Transport {
@@ -22,7 +33,19 @@ impl Transport {
         // A unix socket has neither option; that they fail there is as it should be.
         drop(socket::set_nodelay(fd.as_fd()));
         drop(socket::set_unsent_bytes_max(fd.as_fd(), UNSENT_BYTES_MAX));
-        Self { fd }
+        let purpose = Purpose::default();
+        Self { fd, purpose }
+    }
+
+    /// The same for another purpose.
+    #[must_use]
+    pub fn with_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
+    }
+
+    /// What the peer has connected for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// Receives what is there.

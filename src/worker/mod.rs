@@ -6,6 +6,9 @@
 //! a client's connection is the engine's business.
 
 mod balance;
+mod door;
+mod handover;
+mod mail;
 mod run;
 mod seat;
 

@@ -17,15 +17,14 @@ use crate::sharedarea::{ParticipantKind, ParticipantState, SharedArea};
 use crate::sys::descriptors::{self, Received};
 use crate::sys::limits;
 
-use super::balance::better_slot;
+use super::handover::{Arrivals, Departure, Post};
+use super::mail::{LETTER_BYTES_MAX, Letter};
 use super::{Mailboxes, Order, Report, Seat};
 
 /// The longest a turn waits: it bounds a lost wake-up and shows the board that we live.
 const TURN_WAIT_MAX: Duration = Duration::from_millis(100);
-/// Clients accepted from one listener in one turn; then those that are there have theirs.
-const ACCEPTS_PER_TURN: usize = 64;
-/// After the system has refused a descriptor, no client is accepted for this time.
-const REFUSED_PAUSE_MS: u64 = 100;
+/// While clients are being moved, a turn waits for less.
+const MOVING_WAIT_MAX: Duration = Duration::from_millis(5);
 /// Descriptors that a worker needs for itself.
 const OWN_DESCRIPTORS: u64 = 128;
 
@@ -56,26 +55,36 @@ pub fn run(seat: Seat, apps: Apps) -> u8 {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Serving,
-    Draining { until_ms: u64 },
+    /// Clients are handed over to the worker that takes this one's place; then the rest is drained.
+    Moving {
+        code: u16,
+        until_ms: u64,
+    },
+    Draining {
+        until_ms: u64,
+    },
     Stopped,
 }
 
-struct Worker {
-    engine: Engine,
-    listeners: Vec<Listener>,
-    area: SharedArea,
+pub(super) struct Worker {
+    pub(super) engine: Engine,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) area: SharedArea,
     control: OwnedFd,
-    mailboxes: Mailboxes,
-    slot: u16,
-    phase: Phase,
+    pub(super) mailboxes: Mailboxes,
+    pub(super) slot: u16,
+    pub(super) phase: Phase,
     /// Whether the listeners are watched.
-    accepting: bool,
+    pub(super) accepting: bool,
     /// Not before this time, after the system has refused a descriptor.
-    accept_from_ms: u64,
-    clients_max: usize,
+    pub(super) accept_from_ms: u64,
+    pub(super) clients_max: usize,
     drain_timeout_ms: u32,
+    departure: Option<Departure>,
+    arrivals: Arrivals,
+    last_batch: u64,
     told_to_leave: Arc<AtomicBool>,
 }
 
@@ -104,6 +113,9 @@ impl Worker {
             accept_from_ms: 0,
             clients_max: clients_max(seat.config.clients_max)?,
             drain_timeout_ms: u32::try_from(seat.config.drain_timeout_ms).unwrap_or(u32::MAX),
+            departure: None,
+            arrivals: Arrivals::default(),
+            last_batch: 0,
             told_to_leave: watch_signals()?,
         };
         worker.watch_listeners()?;
@@ -119,7 +131,12 @@ impl Worker {
     fn serve(&mut self) -> io::Result<()> {
         let mut others = Vec::new();
         loop {
-            self.engine.turn(TURN_WAIT_MAX, &mut others)?;
+            let wait_max = if self.departure.is_some() {
+                MOVING_WAIT_MAX
+            } else {
+                TURN_WAIT_MAX
+            };
+            self.engine.turn(wait_max, &mut others)?;
             for source in others.drain(..) {
                 match source {
                     Source::Listener(number) => self.accept(number)?,
@@ -131,12 +148,14 @@ impl Worker {
             if self.told_to_leave.swap(false, Ordering::Relaxed) {
                 self.drain(1001, self.drain_timeout_ms)?;
             }
+            self.move_clients()?;
             match self.phase {
                 Phase::Serving => {
                     if !self.accepting && self.may_accept() {
                         self.watch_listeners()?;
                     }
                 }
+                Phase::Moving { .. } => {}
                 Phase::Draining { until_ms } => {
                     if self.is_empty() {
                         self.tell(Report::Drained);
@@ -153,108 +172,81 @@ impl Worker {
         }
     }
 
-    fn may_accept(&self) -> bool {
-        self.engine.clients() < self.clients_max && self.engine.now_ms() >= self.accept_from_ms
-    }
-
-    fn watch_listeners(&mut self) -> io::Result<()> {
-        for (number, listener) in (0..).zip(&self.listeners) {
-            self.engine
-                .event_loop()
-                .register_listener(listener.as_fd(), number)?;
-        }
-        self.accepting = true;
-        Ok(())
-    }
-
-    fn leave_listeners(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.accepting) {
-            for listener in &self.listeners {
-                self.engine.event_loop().deregister(listener.as_fd())?;
+    /// Goes on with what is on its way between this worker and others.
+    fn move_clients(&mut self) -> io::Result<()> {
+        self.with_post(|post, arrivals, _| arrivals.turn(post));
+        let over = self.with_post(|post, _, departure| {
+            departure
+                .as_mut()
+                .is_none_or(|departure| departure.turn(post))
+        });
+        if over {
+            self.departure = None;
+            if let Phase::Moving { code, until_ms } = self.phase {
+                self.dismiss(code, until_ms)?;
             }
         }
         Ok(())
     }
 
-    fn accept(&mut self, number: u16) -> io::Result<()> {
-        for _ in 0..ACCEPTS_PER_TURN {
-            if !self.accepting {
-                return Ok(());
-            }
-            if !self.may_accept() {
-                warn!(
-                    "{} clients are served, no more are accepted",
-                    self.engine.clients()
-                );
-                return self.leave_listeners();
-            }
-            let Some(listener) = self.listeners.get(usize::from(number)) else {
-                return Ok(());
-            };
-            match listener.accept() {
-                Ok(Some(transport)) => match listener.purpose() {
-                    Purpose::Clients => self.seat(transport),
-                    // They come and go; and whoever has accepted one answers for all.
-                    Purpose::Api => self.engine.adopt(transport, Purpose::Api),
-                },
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    warn!("cannot accept on {}: {error}", listener.local_address());
-                    self.accept_from_ms = self.engine.now_ms() + REFUSED_PAUSE_MS;
-                    return self.leave_listeners();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps a new client, or hands it to a worker that has clearly fewer.
-    fn seat(&mut self, transport: Transport) {
-        let mine = match self.phase {
-            Phase::Serving => u32::try_from(self.engine.clients()).unwrap_or(u32::MAX),
-            Phase::Draining { .. } | Phase::Stopped => u32::MAX,
+    fn with_post<R>(
+        &mut self,
+        act: impl FnOnce(&mut Post<'_>, &mut Arrivals, &mut Option<Departure>) -> R,
+    ) -> R {
+        let mut post = Post {
+            engine: &mut self.engine,
+            area: &self.area,
+            mailboxes: &self.mailboxes,
+            own_slot: self.slot,
+            last_batch: &mut self.last_batch,
         };
-        let better = better_slot(self.area.participants(), self.slot, mine);
-        if !better.is_some_and(|slot| self.hand_over(&transport, slot)) {
-            self.engine.adopt(transport, Purpose::Clients);
-        }
-    }
-
-    /// Whether the client is in the other's mailbox now.
-    fn hand_over(&mut self, transport: &Transport, slot: u16) -> bool {
-        let Some(peer) = self.mailboxes.peers.get(usize::from(slot) - 1) else {
-            return false;
-        };
-        if !self.engine.participant().reserve(slot) {
-            return false;
-        }
-        // The letter says what it is: a client of whom nothing is known yet.
-        match descriptors::send(peer.as_fd(), b"n", &[transport.as_fd()]) {
-            Ok(()) => true,
-            Err(error) => {
-                debug!("cannot hand a client to slot {slot}, keeping it: {error}");
-                self.engine.participant().release_reservation(slot);
-                false
-            }
-        }
+        act(&mut post, &mut self.arrivals, &mut self.departure)
     }
 
     fn open_mailbox(&mut self) -> io::Result<()> {
-        let mut letter = [0; 16];
-        while let Received::Packet { descriptors, .. } =
-            descriptors::receive(self.mailboxes.own.as_fd(), &mut letter)?
+        let mut packet = [0; LETTER_BYTES_MAX];
+        while let Received::Packet { bytes, descriptors } =
+            descriptors::receive(self.mailboxes.own.as_fd(), &mut packet)?
         {
-            for fd in descriptors {
-                self.engine.participant().release_reservation(self.slot);
-                match self.phase {
-                    Phase::Serving => {
-                        self.engine.adopt(Transport::new(fd), Purpose::Clients);
-                    }
-                    Phase::Draining { .. } | Phase::Stopped => self.seat(Transport::new(fd)),
-                }
+            match Letter::decode(&packet[..bytes]) {
+                Some(letter) => self.read(letter, descriptors),
+                None => warn!("a letter was not understood"),
             }
         }
         Ok(())
+    }
+
+    fn read(&mut self, letter: Letter, fds: Vec<OwnedFd>) {
+        let clients_max = self.clients_max;
+        match letter {
+            Letter::New(purpose) => {
+                for fd in fds {
+                    self.engine.participant().release_reservation(self.slot);
+                    let transport = Transport::new(fd).with_purpose(purpose);
+                    match self.phase {
+                        Phase::Serving => self.engine.adopt(transport),
+                        Phase::Moving { .. } | Phase::Draining { .. } | Phase::Stopped => {
+                            self.seat(transport);
+                        }
+                    }
+                }
+            }
+            Letter::Move { from, batch } => self.with_post(|post, arrivals, _| {
+                arrivals.offered(post, (from, batch), fds, clients_max);
+            }),
+            Letter::Taken { by, batch, yes } => self.with_post(|post, _, departure| {
+                // Without a departure the batch is an old one, and its clients are ours again.
+                let mut none = Departure::over(by);
+                departure
+                    .as_mut()
+                    .unwrap_or(&mut none)
+                    .taken(post, by, batch, &yes);
+            }),
+            Letter::Release { from, batch, yes } => self.with_post(|post, arrivals, _| {
+                arrivals.released(post, (from, batch), &yes, fds.first());
+            }),
+            Letter::Abort { from, batch } => self.arrivals.aborted(&mut self.engine, from, batch),
+        }
     }
 
     fn obey(&mut self) -> io::Result<()> {
@@ -264,9 +256,13 @@ impl Worker {
                 Received::Packet { bytes, .. } => match Order::decode(&packet[..bytes]) {
                     Some(Order::Drain { code, timeout_ms }) => self.drain(code, timeout_ms)?,
                     Some(Order::Replace {
-                        code, timeout_ms, ..
-                    }) => self.drain(code, timeout_ms)?,
-                    Some(Order::GiveAway { .. }) => {}
+                        by,
+                        code,
+                        timeout_ms,
+                    }) => {
+                        self.give_place(by, code, timeout_ms)?;
+                    }
+                    Some(Order::GiveAway { to, clients }) => self.give_away(to, clients),
                     Some(Order::Stop) => {
                         self.phase = Phase::Stopped;
                         return Ok(());
@@ -285,24 +281,71 @@ impl Worker {
         }
     }
 
-    fn drain(&mut self, code: u16, timeout_ms: u32) -> io::Result<()> {
+    fn give_away(&mut self, to: u16, clients: u32) {
+        if self.phase == Phase::Serving && self.departure.is_none() {
+            let clients = usize::try_from(clients).unwrap_or(usize::MAX);
+            self.departure = Some(Departure::new(&self.engine, to, clients));
+        }
+    }
+
+    /// Hands everybody who can be moved over to the worker in slot `by`, then drains.
+    fn give_place(&mut self, by: u16, code: u16, timeout_ms: u32) -> io::Result<()> {
         if self.phase != Phase::Serving {
             return Ok(());
         }
-        info!(
-            "draining {} clients with close code {code}",
-            self.engine.clients()
-        );
-        self.phase = Phase::Draining {
-            until_ms: self.engine.now_ms() + u64::from(timeout_ms),
-        };
+        let until_ms = self.engine.now_ms() + u64::from(timeout_ms);
+        self.phase = Phase::Moving { code, until_ms };
+        self.close_door()?;
+        self.with_post(|post, _, departure| {
+            if let Some(departure) = departure {
+                departure.abandon(post);
+            }
+        });
+        self.departure = Some(Departure::new(&self.engine, by, usize::MAX));
+        Ok(())
+    }
+
+    fn drain(&mut self, code: u16, timeout_ms: u32) -> io::Result<()> {
+        match self.phase {
+            Phase::Serving => {
+                self.close_door()?;
+                self.dismiss(code, self.engine.now_ms() + u64::from(timeout_ms))
+            }
+            // A stop is more urgent than a replacement.
+            Phase::Moving { .. } => {
+                self.with_post(|post, _, departure| {
+                    if let Some(departure) = departure {
+                        departure.abandon(post);
+                    }
+                });
+                self.departure = None;
+                self.dismiss(code, self.engine.now_ms() + u64::from(timeout_ms))
+            }
+            Phase::Draining { .. } | Phase::Stopped => Ok(()),
+        }
+    }
+
+    fn close_door(&mut self) -> io::Result<()> {
         self.engine
             .participant()
             .set_state(ParticipantState::Draining);
         self.leave_listeners()?;
         // Whoever waits in the queue is served by another worker that shares the socket.
         self.listeners.clear();
+        Ok(())
+    }
+
+    fn dismiss(&mut self, code: u16, until_ms: u64) -> io::Result<()> {
+        let clients = self.engine.clients();
+        if clients > 0 || self.phase == Phase::Serving {
+            info!("draining {clients} clients with close code {code}");
+        }
+        self.phase = Phase::Draining { until_ms };
         self.engine.drain(code);
+        // Those that are left have not asked for anything: they need not notice.
+        for transport in self.engine.take_silent() {
+            self.seat(transport);
+        }
         Ok(())
     }
 

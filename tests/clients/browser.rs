@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::MASTER;
 use crate::foreign::{CHROMIUM, NODE_MODULES, named_by, script};
 use crate::server::Server;
 
@@ -58,7 +59,7 @@ impl Drop for Page {
 }
 
 fn page_shows_what_is_published(options: &[&str], screenshot: &str, publishing: &str) {
-    let server = Server::start(&[&["--processes", "2"], options].concat());
+    let server = Server::start(MASTER, &[&["--processes", "2"], options].concat());
     let Some(mut page) = Page::open(&server, screenshot, publishing) else {
         return;
     };

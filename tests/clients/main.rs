@@ -19,4 +19,8 @@ mod rust;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]
+#[expect(dead_code, reason = "tests/it needs more of it")]
 mod server;
+
+/// The program under test.
+const MASTER: &str = env!("CARGO_BIN_EXE_master");

@@ -12,6 +12,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::{Message, WebSocket};
 
+use crate::MASTER;
 use crate::server::{Server, succeeded};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,7 +67,10 @@ fn close_frame(client: &mut WebSocket<TcpStream>) -> Option<CloseFrame> {
 }
 
 fn echo_server(options: &[&str]) -> Server {
-    Server::start(&[&["--processes", "2", "--app", "echo"], options].concat())
+    Server::start(
+        MASTER,
+        &[&["--processes", "2", "--app", "echo"], options].concat(),
+    )
 }
 
 #[test]
@@ -184,7 +188,7 @@ fn no_subprotocol_and_no_extension_is_named_that_was_not_offered() {
 
 #[test]
 fn what_is_published_from_the_command_line_reaches_the_clients_of_every_worker() {
-    let server = Server::start(&["--processes", "2"]);
+    let server = Server::start(MASTER, &["--processes", "2"]);
     let mut clients: Vec<_> = (0..16).map(|_| connect(&server, "/news")).collect();
     let mut other = connect(&server, "/other");
     server.publish("news", "hello");
@@ -212,7 +216,7 @@ fn what_is_published_from_the_command_line_reaches_the_clients_of_every_worker()
 
 #[test]
 fn a_channel_may_have_slashes_spaces_and_any_script_in_its_name() {
-    let server = Server::start(&[]);
+    let server = Server::start(MASTER, &[]);
     let mut client = connect(&server, "/sport/z%C3%BCrich%201");
     server.publish("sport/zürich 1", "goal");
     assert_eq!(client.read().unwrap(), Message::text("goal"));
@@ -220,7 +224,7 @@ fn a_channel_may_have_slashes_spaces_and_any_script_in_its_name() {
 
 #[test]
 fn a_client_that_publishes_where_it_may_not_is_closed_with_1008_and_a_reason() {
-    let server = Server::start(&[]);
+    let server = Server::start(MASTER, &[]);
     let mut client = connect(&server, "/news");
     client.send(Message::text("me too")).unwrap();
     let frame = close_frame(&mut client).expect("a code");
@@ -230,7 +234,7 @@ fn a_client_that_publishes_where_it_may_not_is_closed_with_1008_and_a_reason() {
 
 #[test]
 fn clients_publish_to_each_other_in_order_where_they_may() {
-    let server = Server::start(&["--processes", "2", "--clients-publish"]);
+    let server = Server::start(MASTER, &["--processes", "2", "--clients-publish"]);
     let mut clients: Vec<_> = (0..8).map(|_| connect(&server, "/chat")).collect();
     for number in 0..100 {
         clients[0]

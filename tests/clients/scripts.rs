@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use crate::MASTER;
 use crate::foreign::{NODE_MODULES, PYTHON, named_by, run, script};
 use crate::server::Server;
 
@@ -10,7 +11,10 @@ use crate::server::Server;
 const LARGE: [&str; 2] = ["--websockets-max-size", "20480"];
 
 fn echo_server(more: &[&str]) -> Server {
-    Server::start(&[&["--processes", "2", "--app", "echo"], &LARGE[..], more].concat())
+    Server::start(
+        MASTER,
+        &[&["--processes", "2", "--app", "echo"], &LARGE[..], more].concat(),
+    )
 }
 
 #[test]

@@ -1,7 +1,11 @@
-//! A running `master`: started, awaited, asked, and ended by its own process id only.
+//! A running server: started, awaited, asked, and ended by its own process id only.
+//!
+//! Shared by the tests that need a real server: `tests/clients`, `tests/it`, and the examples' tests. Which program
+//! it is they say themselves. It must not know what is tested.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,85 +13,134 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks at something that no descriptor tells about.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-const INSTANCE: &str = "clients-test";
+/// The name of every server that these tests start; each has a run directory of its own.
+pub(crate) const INSTANCE: &str = "tested";
 
 /// A server and its clients' way to it.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
+    program: &'static str,
     folder: TempDir,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Server {
     /// Starts it on a free port with these further options and waits until all workers are ready.
-    pub(super) fn start(options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+    pub(crate) fn start(program: &'static str, options: &[&str]) -> Self {
+        let all = [&["--socket", "127.0.0.1:0"], options].concat();
+        Self::start_by(&[program], program, &all)
+    }
+
+    /// The same by other words in front of the options, which must end in this process becoming the program (a shell's
+    /// `exec`), and without a socket of ours.
+    pub(crate) fn start_by(words: &[&str], program: &'static str, options: &[&str]) -> Self {
+        Self::start_in(folder(), words, program, options)
+    }
+
+    /// The same in a folder that may have something in it.
+    pub(crate) fn start_in(
+        folder: TempDir,
+        words: &[&str],
+        program: &'static str,
+        options: &[&str],
+    ) -> Self {
         let log = File::create(folder.path().join("log")).expect("a log file");
-        let child = program(&folder)
-            .args(["--socket", "127.0.0.1:0", "--instance", INSTANCE])
+        let child = command(words[0], folder.path())
+            .args(&words[1..])
+            .args(["--instance", INSTANCE])
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("the built master starts");
+            .expect("the built program starts");
         let mut server = Self {
             child,
+            program,
             folder,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            addresses: Vec::new(),
         };
-        server.address = wait_for("the server to be ready", START_TIMEOUT, || {
+        server.addresses = wait_for("the server to be ready", START_TIMEOUT, || {
             let log = server.log();
             let ended = server.child.try_wait().expect("our own child");
             assert!(ended.is_none(), "the server ended at its start: {log}");
-            log.contains("ready: ").then(|| address_in(&log)).flatten()
+            log.contains("ready: ").then(|| addresses_in(&log))
         });
         server
     }
 
-    /// Where it listens.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens; the first TCP address if there are several.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// All TCP addresses where it listens.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// The address of a websocket on it.
-    pub(super) fn websocket(&self, path: &str) -> String {
-        format!("ws://{}{path}", self.address)
+    pub(crate) fn websocket(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.address())
+    }
+
+    /// Its temporary folder; its run directory is in it.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The process that was started.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"))
     }
 
     /// What it has said so far.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// Waits until it has said this so many times.
+    pub(crate) fn wait_for_log(&self, text: &str, times: usize) {
+        wait_for(
+            &format!("{times} x {text:?} in the log"),
+            STOP_TIMEOUT,
+            || (self.log().matches(text).count() >= times).then_some(()),
+        );
+    }
+
     /// A verb of the same program, aimed at this instance.
-    pub(super) fn verb(&self, words: &[&str]) -> Command {
-        let mut command = program(&self.folder);
-        command.args(words).args(["--instance", INSTANCE]);
+    pub(crate) fn verb(&self, words: &[&str]) -> Command {
+        let mut command = command(self.program, self.folder.path());
+        command
+            .arg(words[0])
+            .args(["--instance", INSTANCE])
+            .args(&words[1..])
+            .stdin(Stdio::null());
         command
     }
 
-    /// Publishes from the command line, as a user would.
-    pub(super) fn publish(&self, channel: &str, text: &str) {
-        let output = self
-            .verb(&["publish", channel, text])
-            .stdin(Stdio::null())
-            .output();
-        succeeded(&output.expect("the built master starts"));
+    /// Publishes from the command line, as a user would; returns what it says.
+    pub(crate) fn publish(&self, channel: &str, text: &str) -> String {
+        let output = self.verb(&["publish", channel, text]).output();
+        succeeded(&output.expect("the built program starts"))
+    }
+
+    /// Sends a signal to the process that was started.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("our own child can be signalled");
     }
 
     /// Asks it to end.
-    pub(super) fn ask_to_end(&self) {
-        let pid = i32::try_from(self.child.id()).expect("a process id");
-        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("our own child can be signalled");
+    pub(crate) fn ask_to_end(&self) {
+        self.signal(Signal::SIGTERM);
     }
 
     /// Waits for the end that was asked for.
-    pub(super) fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         wait_for("the server to end", STOP_TIMEOUT, || {
             self.child.try_wait().expect("our own child")
         })
@@ -99,12 +152,16 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("what the server said:\n{}", self.log());
         }
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.ask_to_end();
-            let end = Instant::now() + STOP_TIMEOUT;
-            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+        // Twice: the second one does not wait for clients that the test has left behind.
+        for _ in 0..2 {
+            if matches!(self.child.try_wait(), Ok(None)) {
+                self.ask_to_end();
                 std::thread::sleep(LOOK_AGAIN);
             }
+        }
+        let end = Instant::now() + STOP_TIMEOUT;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+            std::thread::sleep(LOOK_AGAIN);
         }
         if matches!(self.child.try_wait(), Ok(None)) {
             let _already_gone = self.child.kill();
@@ -113,16 +170,36 @@ impl Drop for Server {
     }
 }
 
-/// Fails with everything that a command said unless it went well.
-pub(super) fn succeeded(output: &Output) {
-    let said = [&output.stdout, &output.stderr]
-        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-        .concat();
+/// A new temporary folder. The run directories of servers and verbs are in it.
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// A program whose run directory is in `folder`, whatever the user's environment says.
+pub(crate) fn command(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env("XDG_RUNTIME_DIR", folder)
+        .env_remove("RUST_LOG");
+    command
+}
+
+/// Fails with everything that a command said unless it went well; returns its output.
+pub(crate) fn succeeded(output: &Output) -> String {
+    let said = said(output);
     assert!(output.status.success(), "{}: {said}", output.status);
+    said
+}
+
+/// Everything that a command said.
+pub(crate) fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr]
+        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        .concat()
 }
 
 /// Looks until there is something.
-pub(super) fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + timeout;
     loop {
         if let Some(found) = look() {
@@ -133,20 +210,8 @@ pub(super) fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() 
     }
 }
 
-/// The control socket of server and verb is in `folder`, whatever the user's environment says.
-fn program(folder: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_master"));
-    command
-        .env("XDG_RUNTIME_DIR", folder.path())
-        .env_remove("RUST_LOG");
-    command
-}
-
-fn address_in(log: &str) -> Option<SocketAddr> {
-    log.split_once("listening on ")?
-        .1
-        .split_whitespace()
-        .next()?
-        .parse()
-        .ok()
+fn addresses_in(log: &str) -> Vec<SocketAddr> {
+    log.lines()
+        .filter_map(|line| line.split_once("listening on ")?.1.trim().parse().ok())
+        .collect()
 }

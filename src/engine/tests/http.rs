@@ -156,6 +156,6 @@ fn a_mount_chooses_the_app() {
     .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "there is no app `eco`; there are: channels, echo"
+        "--app eco: there is no app `eco`; there are: channels, echo"
     );
 }

@@ -17,6 +17,7 @@ use crate::sharedarea::{
 const PATIENCE_MS: u64 = 20_000;
 
 pub(super) struct Rig {
+    config: Config,
     pub(super) engine: Engine,
     pub(super) area: SharedArea,
     publisher: Participant,
@@ -55,10 +56,19 @@ impl Rig {
         let apps = Apps::new(&config, own).unwrap();
         let engine = Engine::new(Settings::from(&config), apps, area.clone(), worker).unwrap();
         Self {
+            config,
             engine,
             area,
             publisher,
         }
+    }
+
+    /// The engine of another worker of the same server.
+    pub(super) fn another_engine(&self, slot: u16) -> Engine {
+        let participant = self.area.join(ParticipantKind::Worker, slot).unwrap();
+        let apps = Apps::new(&self.config, None).unwrap();
+        let settings = Settings::from(&self.config);
+        Engine::new(settings, apps, self.area.clone(), participant).unwrap()
     }
 
     /// One turn that does not wait.
@@ -89,7 +99,8 @@ impl Rig {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
-        self.engine.adopt(Transport::new(theirs.into()), purpose);
+        self.engine
+            .adopt(Transport::new(theirs.into()).with_purpose(purpose));
         Peer {
             stream: ours,
             received: Vec::new(),

@@ -166,23 +166,73 @@ fn a_client_that_does_not_read_is_not_read_from() {
 }
 
 #[test]
-fn draining_says_goodbye_with_the_code_and_refuses_newcomers() {
+fn a_stop_says_goodbye_with_the_code_and_refuses_newcomers() {
     let mut rig = echo();
     let mut idle = rig.connect();
     let mut peer = rig.websocket("/");
     let mut late = rig.connect();
     late.send(b"GET / HT");
     rig.turn();
-    rig.engine.drain(1012);
-    rig.expect(&mut peer, b"\x88\x02\x03\xf4");
+    rig.engine.drain(1001);
+    rig.expect(&mut peer, b"\x88\x02\x03\xe9");
     rig.expect_end(&mut idle);
     late.send(b"TP/1.1\r\nHost: x\r\n\r\n");
     rig.expect_end(&mut late);
     assert!(late.text().starts_with("HTTP/1.1 503 "), "{}", late.text());
-    peer.send(&masked(0x88, &[0x03, 0xf4]));
+    peer.send(&masked(0x88, &[0x03, 0xe9]));
     rig.expect_end(&mut peer);
     drop((idle, peer, late));
     rig.until("all are gone", |rig| rig.engine.clients() == 0);
+    let mut newcomer = rig.connect();
+    rig.expect_end(&mut newcomer);
+}
+
+#[test]
+fn a_restart_gives_everybody_what_was_asked_for_and_then_says_goodbye() {
+    let mut rig = echo();
+    let (mut page, mut late) = (rig.connect(), rig.connect());
+    page.send(b"GET / HT");
+    late.send(&upgrade("/", "").as_bytes()[..10]);
+    let mut kept_alive = rig.connect();
+    kept_alive.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    rig.until("the page is there", |_| {
+        kept_alive.receive();
+        kept_alive.text().starts_with("HTTP/1.1 426 ")
+    });
+    rig.engine.drain(1012);
+    rig.expect_end(&mut kept_alive);
+    page.send(b"TP/1.1\r\nHost: x\r\n\r\n");
+    rig.expect_end(&mut page);
+    assert!(page.text().contains("Connection: close"), "{}", page.text());
+    late.send(&upgrade("/", "").as_bytes()[10..]);
+    rig.until("it is accepted and closed", |_| {
+        late.receive();
+        late.received.ends_with(b"\r\n\r\n\x88\x02\x03\xf4")
+    });
+    assert!(late.text().starts_with("HTTP/1.1 101 "), "{}", late.text());
+}
+
+#[test]
+fn who_has_not_said_anything_can_be_given_away() {
+    let (mut rig, mut other) = (echo(), echo());
+    let mut begun = rig.connect();
+    begun.send(b"GET / HT");
+    let _open = rig.websocket("/");
+    let mut silent = rig.connect();
+    rig.turn();
+    rig.engine.drain(1012);
+    let taken = rig.engine.take_silent();
+    assert_eq!((taken.len(), rig.engine.clients()), (1, 2));
+    for transport in taken {
+        other.engine.adopt(transport);
+    }
+    silent.send(upgrade("/", "").as_bytes());
+    other.until("the other one accepts", |_| {
+        silent.receive();
+        silent.received.ends_with(b"\r\n\r\n")
+    });
+    rig.turn();
+    assert_eq!(other.engine.clients(), 1);
 }
 
 async fn shout(mut ws: WebSocket) -> Result<(), Closed> {

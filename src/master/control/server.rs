@@ -14,7 +14,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use super::connection::{Activity, Connection, Fate};
 use super::publish::publish;
 use super::tail::{Tail, WAITING_BYTES_MAX};
-use super::{Answer, OVERHEAD_BYTES_MAX, Request};
+use super::{Answer, FrameError, OVERHEAD_BYTES_MAX, Request};
 use crate::channel::ChannelName;
 use crate::sharedarea::{Participant, SharedArea};
 use crate::status::Status;
@@ -243,7 +243,12 @@ fn serve(connection: &mut Connection, hub: &mut Hub<'_>) {
         match connection.request() {
             Ok(None) => return,
             Ok(Some(request)) => begin(connection, request, hub),
-            Err(error) => return connection.refuse(error.to_string()),
+            Err(error @ FrameError::TooLong { .. }) => {
+                return connection.refuse(format!("{error}; --websockets-max-size sets it"));
+            }
+            Err(error @ FrameError::Malformed { .. }) => {
+                return connection.refuse(error.to_string());
+            }
         }
     }
 }

@@ -50,6 +50,10 @@ pub(super) struct HeaderBytes {
 }
 
 impl HeaderBytes {
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
     /// Takes what belongs to the header from the start of `input`: the header when it is whole, and how many bytes were taken.
     pub(super) fn push(&mut self, input: &[u8]) -> Result<(Option<Header>, usize), Violation> {
         let before = self.len;
@@ -57,8 +61,7 @@ impl HeaderBytes {
             *place = *byte;
             self.len += 1;
         }
-        let so_far = self.bytes.get(..self.len).unwrap_or_default();
-        Ok(match parse_header(so_far)? {
+        Ok(match parse_header(self.as_slice())? {
             Some((header, header_bytes)) => (Some(header), header_bytes - before),
             None => (None, self.len - before),
         })

@@ -33,6 +33,7 @@ mod handshake;
 mod inbound;
 mod mask;
 mod origin;
+mod replay;
 mod utf8;
 mod violation;
 

@@ -1,0 +1,102 @@
+//! The worker's door: accepting, and passing new clients on to workers with clearly fewer.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use log::{debug, warn};
+
+use crate::net::Transport;
+use crate::sys::descriptors;
+
+use super::balance::better_slot;
+use super::mail::Letter;
+use super::run::{Phase, Worker};
+
+/// Clients accepted from one listener in one turn; then those that are there have theirs.
+const ACCEPTS_PER_TURN: usize = 64;
+/// After the system has refused a descriptor, no client is accepted for this time.
+const REFUSED_PAUSE_MS: u64 = 100;
+
+impl Worker {
+    pub(super) fn may_accept(&self) -> bool {
+        self.engine.clients() < self.clients_max && self.engine.now_ms() >= self.accept_from_ms
+    }
+
+    pub(super) fn watch_listeners(&mut self) -> io::Result<()> {
+        for (number, listener) in (0..).zip(&self.listeners) {
+            self.engine
+                .event_loop()
+                .register_listener(listener.as_fd(), number)?;
+        }
+        self.accepting = true;
+        Ok(())
+    }
+
+    pub(super) fn leave_listeners(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.accepting) {
+            for listener in &self.listeners {
+                self.engine.event_loop().deregister(listener.as_fd())?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn accept(&mut self, number: u16) -> io::Result<()> {
+        for _ in 0..ACCEPTS_PER_TURN {
+            if !self.accepting {
+                return Ok(());
+            }
+            if !self.may_accept() {
+                warn!(
+                    "{} clients are served, no more are accepted",
+                    self.engine.clients()
+                );
+                return self.leave_listeners();
+            }
+            let Some(listener) = self.listeners.get(usize::from(number)) else {
+                return Ok(());
+            };
+            match listener.accept() {
+                Ok(Some(transport)) => self.seat(transport),
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    warn!("cannot accept on {}: {error}", listener.local_address());
+                    self.accept_from_ms = self.engine.now_ms() + REFUSED_PAUSE_MS;
+                    return self.leave_listeners();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a new client, or hands it to a worker that has clearly fewer.
+    pub(super) fn seat(&mut self, transport: Transport) {
+        let mine = match self.phase {
+            Phase::Serving => u32::try_from(self.engine.clients()).unwrap_or(u32::MAX),
+            Phase::Moving { .. } | Phase::Draining { .. } | Phase::Stopped => u32::MAX,
+        };
+        let better = better_slot(self.area.participants(), self.slot, mine);
+        if !better.is_some_and(|slot| self.hand_over(&transport, slot)) {
+            self.engine.adopt(transport);
+        }
+    }
+
+    /// Whether the client is in the other's mailbox now.
+    fn hand_over(&mut self, transport: &Transport, slot: u16) -> bool {
+        let Some(peer) = self.mailboxes.peers.get(usize::from(slot) - 1) else {
+            return false;
+        };
+        if !self.engine.participant().reserve(slot) {
+            return false;
+        }
+        let letter = Letter::New(transport.purpose()).encode();
+        match descriptors::send(peer.as_fd(), &letter, &[transport.as_fd()]) {
+            Ok(()) => true,
+            Err(error) => {
+                debug!("cannot hand a client to slot {slot}, keeping it: {error}");
+                self.engine.participant().release_reservation(slot);
+                false
+            }
+        }
+    }
+}
