@@ -57,6 +57,8 @@ pub struct Config {
     pub http_keepalive_ms: u64,
     /// Clients get this long to leave at a stop or restart.
     pub drain_timeout_ms: u64,
+    /// Over this time the clients that a reload must close are spread.
+    pub drain_spread_ms: u64,
     /// Largest request head.
     pub head_bytes_max: usize,
     /// Most header fields of a request.
@@ -240,6 +242,7 @@ impl Config {
             handshake_timeout_ms: 10_000,
             http_keepalive_ms: 30_000,
             drain_timeout_ms: 8_000,
+            drain_spread_ms: 2_000,
             head_bytes_max: 16 * 1024,
             headers_max: 100,
             target_bytes_max: 8192,

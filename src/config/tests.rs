@@ -336,7 +336,7 @@ fn options_page_on_disk_is_current() {
 
 #[test]
 fn every_value_lands_in_its_field() {
-    let words = "--socket :1 --listen 77 --drain-timeout 1.5 --max-clients 9 --origin https://a.example \
+    let words = "--socket :1 --listen 77 --drain-timeout 1.5 --drain-spread 0.5 --max-clients 9 --origin https://a.example \
         --handshake-timeout 2 --http-keepalive 0 --buffer-size 4096 --http-headers-max 50 \
         --http-target-max 300 --websockets-ping-freq 7 --websockets-pong-tolerance 4 \
         --websockets-max-fragments 70000 --websockets-deflate-threshold 99 --log-entries 1024 \
@@ -345,6 +345,7 @@ fn every_value_lands_in_its_field() {
     let config = config(&words).unwrap();
     assert_eq!(config.listen_backlog, 77);
     assert_eq!(config.drain_timeout_ms, 1500);
+    assert_eq!(config.drain_spread_ms, 500);
     assert_eq!(config.clients_max, 9);
     assert_eq!(config.origins, ["https://a.example".parse().unwrap()]);
     assert_eq!(config.handshake_timeout_ms, 2000);

@@ -15,6 +15,7 @@ use crate::sharedarea::{Participant, SharedArea};
 
 use super::Settings;
 use super::client::{Client, Marks, Phase};
+use super::farewells::{self, Farewells};
 use super::half::Rescued;
 use super::output::Output;
 use super::publish::Waiting;
@@ -79,6 +80,7 @@ pub(super) struct Core {
     pub(super) gone: Vec<Gone>,
     /// Everybody is to leave, with this close code.
     pub(super) draining: Option<CloseCode>,
+    pub(super) farewells: Farewells,
     /// The next turn must not wait.
     pub(super) again: bool,
     pub(super) delivered: u64,
@@ -120,6 +122,7 @@ impl Core {
             opened: Vec::new(),
             gone: Vec::new(),
             draining: None,
+            farewells: Farewells::default(),
             again: false,
             delivered: 0,
             lapped: 0,
@@ -132,6 +135,9 @@ impl Core {
         let mut timeout = wait_max;
         if let Some(at_ms) = self.timers.next() {
             timeout = timeout.min(Duration::from_millis(at_ms.saturating_sub(self.now_ms)));
+        }
+        if !self.farewells.is_empty() {
+            timeout = timeout.min(Duration::from_millis(farewells::STEP_MS));
         }
         if !self.waiting.is_empty() {
             timeout = timeout.min(Duration::from_millis(1));
