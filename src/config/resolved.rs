@@ -28,6 +28,15 @@ pub struct Mount {
     pub app: String,
 }
 
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people: time, level, who, what.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
 /// Everything that master and workers need to know. Sizes in bytes and times in milliseconds, as the names say.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -91,6 +100,10 @@ pub struct Config {
     pub instance: Option<String>,
     /// Directory of the instances' control sockets.
     pub run_dir: PathBuf,
+    /// Requests and conversations are logged.
+    pub log_requests: bool,
+    /// How log lines look.
+    pub log_format: LogFormat,
     /// Log level; None leaves it to RUST_LOG.
     pub log_level: Option<LevelFilter>,
 }
@@ -259,6 +272,8 @@ impl Config {
             channel_rules: Vec::new(),
             instance: None,
             run_dir: environment.run_dir(),
+            log_requests: false,
+            log_format: LogFormat::Text,
             log_level: None,
         }
     }

@@ -173,6 +173,22 @@ fn a_token_is_never_shown() {
 }
 
 #[test]
+fn uwsgi_says_what_is_not_logged_and_we_what_is() {
+    for (arguments, on) in [
+        (&[][..], false),
+        (&["--log-requests"], true),
+        (&["--disable-logging=false"], true),
+        (&["--log-requests", "-L"], false),
+        (&["--disable-logging", "--log-requests"], false),
+    ] {
+        let all = [&["-s", ":1"], arguments].concat();
+        assert_eq!(config(&all).unwrap().log_requests, on, "{arguments:?}");
+    }
+    let json = config(&["-s", ":1", "--log-format", "json"]).unwrap();
+    assert_eq!(json.log_format, LogFormat::Json);
+}
+
+#[test]
 fn what_does_not_fit_together_is_refused() {
     let error = config(&["-s", ":1", "--outbox-max", "512"]).unwrap_err();
     assert_eq!(
@@ -313,7 +329,7 @@ fn the_table_is_well_formed() {
             option.name
         );
         assert!(
-            option.takes != Takes::Flag || option.default == "false",
+            option.takes != Takes::Flag || ["false", "true"].contains(&option.default),
             "{}",
             option.name
         );

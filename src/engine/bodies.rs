@@ -105,15 +105,21 @@ impl Engine {
 
     /// `body` is `None` when there is one that was not read: then the connection ends.
     fn answer(&mut self, key: Key, app: AppId, request: &Request<'_>, body: Option<&[u8]>) {
+        let begun_us = self.core.event_loop.elapsed_us();
         let cx = &mut Context::new(&mut self.core);
         let response = self
             .apps
             .get_mut(app)
             .answer(cx, request, body.unwrap_or_default());
         let kept = self.core.settings.http_keepalive_ms > 0 && self.core.draining.is_none();
-        let keep_alive = kept && request.keep_alive() && body.is_some();
+        // Requests can be much smaller than their answers: whoever does not take these gets no more.
+        let unsent = self.core.unsent_bytes(key);
+        let takes = unsent < self.core.settings.outbox_bytes_max;
+        let keep_alive = kept && takes && request.keep_alive() && body.is_some();
         self.core
             .respond(key, &response, keep_alive, request.method() == "HEAD");
+        let ended_us = self.core.event_loop.elapsed_us();
+        self.core.figures.request_us += ended_us.saturating_sub(begun_us);
     }
 }
 

@@ -6,8 +6,10 @@ use crate::channel::Memberships;
 use crate::net::Transport;
 use crate::protocol::http::BodyReader;
 use crate::protocol::websocket::{Agreed, Connection};
+use crate::sharedarea::Figures;
 
 use super::half::Behind;
+use super::trace::Trace;
 
 /// No deadline.
 pub(super) const NEVER: u64 = u64::MAX;
@@ -31,6 +33,8 @@ pub(super) struct Client {
     pub(super) alarm_ms: u64,
     pub(super) app: Option<AppId>,
     pub(super) marks: Marks,
+    /// What the request log will say of it.
+    pub(super) trace: Option<Box<Trace>>,
 }
 
 bitflags::bitflags! {
@@ -108,6 +112,33 @@ impl Client {
             alarm_ms: NEVER,
             app: None,
             marks: Marks::empty(),
+            trace: None,
+        }
+    }
+
+    /// Counts bytes that the kernel has given us from it.
+    #[inline]
+    pub(super) fn count_in(&mut self, bytes: usize, figures: &mut Figures) {
+        figures.bytes_in += bytes as u64;
+        if let Some(trace) = &mut self.trace {
+            trace.traffic.bytes_in += bytes as u64;
+        }
+    }
+
+    /// Counts bytes that the kernel has taken from us for it.
+    #[inline]
+    pub(super) fn count_out(&mut self, bytes: usize, figures: &mut Figures) {
+        figures.bytes_out += bytes as u64;
+        if let Some(trace) = &mut self.trace {
+            trace.traffic.bytes_out += bytes as u64;
+        }
+    }
+
+    /// Counts whole messages to it.
+    #[inline]
+    pub(super) fn trace_messages_out(&mut self, messages: u64) {
+        if let Some(trace) = &mut self.trace {
+            trace.traffic.messages_out += messages;
         }
     }
 

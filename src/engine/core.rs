@@ -11,7 +11,7 @@ use crate::channel::{Batch, Run, Subscriptions};
 use crate::event_loop::{EventLoop, Key, Ready, Slab, Source, Timers};
 use crate::net::Transport;
 use crate::protocol::websocket::{CloseCode, Closed, Codec, State};
-use crate::sharedarea::{Participant, SharedArea};
+use crate::sharedarea::{Figures, Participant, SharedArea};
 
 use super::Settings;
 use super::client::{Client, Marks, Phase};
@@ -85,6 +85,8 @@ pub(super) struct Core {
     pub(super) again: bool,
     pub(super) delivered: u64,
     pub(super) lapped: u64,
+    /// What has happened since the board was told last.
+    pub(super) figures: Figures,
     pub(super) now_ms: u64,
 }
 
@@ -126,6 +128,7 @@ impl Core {
             again: false,
             delivered: 0,
             lapped: 0,
+            figures: Figures::default(),
             now_ms,
         })
     }
@@ -244,7 +247,11 @@ impl Core {
             Phase::Deciding(_) => (client.app, None),
             Phase::Head(_) | Phase::Body(_) | Phase::Lingering { .. } => (None, None),
         };
+        let was_open = matches!(client.phase, Phase::Open(_));
         let closed = closed.unwrap_or_else(abnormal);
+        if was_open {
+            self.conversation_ended(key, &closed);
+        }
         self.gone.push(Gone { key, app, closed });
     }
 
@@ -285,5 +292,6 @@ impl Core {
             .count_delivered(std::mem::take(&mut self.delivered));
         self.participant
             .count_lapped(std::mem::take(&mut self.lapped));
+        self.participant.count_figures(&mut self.figures);
     }
 }

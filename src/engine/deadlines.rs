@@ -119,6 +119,7 @@ impl Core {
 
     fn ping(&mut self, key: Key) {
         self.with_connection(key, |connection, _, out| connection.ping(b"", out));
+        self.figures.pings += 1;
         if let Some(client) = self.clients.get_mut(key) {
             client.marks.insert(Marks::PINGED);
             client.deadline_ms = self.now_ms + self.settings.pong_tolerance_ms;
@@ -142,6 +143,7 @@ impl Core {
             // Whether it arrives makes no difference to what follows.
             let _told: std::io::Result<_> = client.transport.send(&close);
         }
+        self.figures.pong_timeouts += 1;
         self.lost(key);
     }
 }

@@ -28,6 +28,7 @@ use super::client::{Client, Marks, NEVER, Phase};
 use super::core::Core;
 use super::half::{Behind, NOTHING};
 use super::record::{Record, RecordedPhase};
+use super::trace::Trace;
 
 /// A frozen client and its description.
 #[derive(Debug)]
@@ -132,6 +133,7 @@ impl Engine {
         client.seen_ms = now_ms.saturating_sub(record.idle_ms);
         client.phase = phase;
         client.app = app;
+        client.trace = record.trace.as_deref().and_then(Trace::decode);
         client.outbox.push(&record.unsent);
         client.marks.insert(Marks::FROZEN);
         client.marks.set(Marks::PINGED, record.pinged);
@@ -210,6 +212,7 @@ impl Engine {
             pinged: client.marks.contains(Marks::PINGED),
             served: client.marks.contains(Marks::SERVED),
             api: client.transport.purpose() == Purpose::Api,
+            trace: client.trace.as_ref().and_then(|trace| trace.encode()),
         })
     }
 

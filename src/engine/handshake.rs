@@ -51,6 +51,10 @@ impl Engine {
 
     /// Acts on a request; returns how many bytes of `rest`, what stands behind its head, were used.
     fn request(&mut self, key: Key, request: &Request<'_>, head: &[u8], rest: &[u8]) -> usize {
+        if self.core.settings.log_requests {
+            let app = self.apps.name(self.app_of(key, request));
+            self.core.trace(key, request, head.len(), app);
+        }
         let draining = self.core.draining;
         if draining.is_some_and(|code| code != CloseCode::SERVICE_RESTART) {
             let headers = [("Retry-After", "1")];
@@ -163,8 +167,15 @@ impl Core {
             keep_alive,
             head_only,
         };
+        let before = out.len();
         encode_response(&response, out);
+        let bytes = out.len() - before;
         client.marks.insert(Marks::SERVED);
+        let status = response.status;
+        self.request_answered(key, status, headers.len(), bytes);
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
         if keep_alive {
             client.phase = Phase::Head(Vec::new());
             client.deadline_ms = self.now_ms + self.settings.http_keepalive_ms;

@@ -33,6 +33,7 @@ mod record;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::io;
 use std::time::Duration;
@@ -45,6 +46,7 @@ use crate::sharedarea::{Participant, SharedArea};
 use self::core::{Core, Gone};
 pub use self::handover::Shipment;
 pub use self::settings::Settings;
+pub use self::trace::TARGET as REQUEST_LOG;
 
 /// Bytes that one read takes at most; one buffer of this size serves all clients.
 const RECEIVE_BYTES: usize = 64 * 1024;

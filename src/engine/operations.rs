@@ -37,6 +37,7 @@ impl Operations for Core {
         let unread = std::mem::take(&mut deciding.unread);
         client.phase = Phase::Open(connection);
         self.opened.push((key, unread));
+        self.conversation_begun(key);
     }
 
     fn reject(&mut self, key: Key, status: Status, reason: &str) {
@@ -58,14 +59,21 @@ impl Operations for Core {
         if waiting > 0 && waiting + corked >= self.settings.outbox_bytes_max {
             return Err(SendError::Full);
         }
-        if message.payload.len() >= LARGE_BYTES && self.send_large(key, message) {
-            return Ok(());
+        let large = message.payload.len() >= LARGE_BYTES;
+        if !(large && self.send_large(key, message)) {
+            self.with_connection(key, |connection, codec, out| {
+                connection.send(message.kind, &message.payload, codec, out)
+            })
+            .and_then(Result::ok)
+            .ok_or(SendError::NotOpen)?;
         }
-        self.with_connection(key, |connection, codec, out| {
-            connection.send(message.kind, &message.payload, codec, out)
-        })
-        .and_then(Result::ok)
-        .ok_or(SendError::NotOpen)
+        self.figures.messages_out += 1;
+        if self.settings.log_requests
+            && let Some(client) = self.clients.get_mut(key)
+        {
+            client.trace_messages_out(1);
+        }
+        Ok(())
     }
 
     fn close(&mut self, key: Key, code: u16, reason: &str) {

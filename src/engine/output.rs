@@ -63,6 +63,13 @@ impl Output {
 }
 
 impl Core {
+    /// Bytes that wait for a client, gathered or in its outbox.
+    pub(super) fn unsent_bytes(&self, key: Key) -> usize {
+        let client = self.clients.get(key);
+        let outbox = client.map_or(0, |client| client.outbox.len());
+        outbox + self.output.corked_bytes(key)
+    }
+
     /// Sends what was gathered for the client that was read from.
     pub(super) fn uncork(&mut self) {
         let Some(key) = self.output.reader.take() else {
@@ -85,7 +92,10 @@ impl Core {
             let mut sent = 0;
             if client.outbox.is_empty() && !client.is_mid_frame() {
                 match client.transport.send(corked) {
-                    Ok(Progress::Moved(bytes)) => sent = bytes,
+                    Ok(Progress::Moved(bytes)) => {
+                        client.count_out(bytes, &mut self.figures);
+                        sent = bytes;
+                    }
                     Ok(Progress::Blocked) => {}
                     Ok(Progress::Ended) | Err(_) => there = false,
                 }
@@ -123,7 +133,10 @@ impl Core {
         };
         let pieces = [gathered, header.as_bytes(), &message.payload];
         let sent = match client.transport.send_pieces(&pieces.map(IoSlice::new)) {
-            Ok(Progress::Moved(bytes)) => bytes,
+            Ok(Progress::Moved(bytes)) => {
+                client.count_out(bytes, &mut self.figures);
+                bytes
+            }
             Ok(Progress::Blocked) => 0,
             Ok(Progress::Ended) | Err(_) => {
                 self.lost(key);
@@ -194,7 +207,10 @@ impl Core {
         };
         while !client.outbox.is_empty() {
             match client.transport.send(client.outbox.unsent()) {
-                Ok(Progress::Moved(bytes)) => client.outbox.consume(bytes),
+                Ok(Progress::Moved(bytes)) => {
+                    client.count_out(bytes, &mut self.figures);
+                    client.outbox.consume(bytes);
+                }
                 Ok(Progress::Blocked) => return false,
                 Ok(Progress::Ended) | Err(_) => {
                     self.lost(key);

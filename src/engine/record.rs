@@ -23,6 +23,7 @@ const IDLE_MS: u8 = 9;
 const DEADLINE_MS: u8 = 10;
 const PINGED: u8 = 11;
 const SERVED: u8 = 12;
+const TRACE: u8 = 14;
 
 /// Everything about a client that is not its descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub(super) struct Record {
     pub(super) served: bool,
     /// It has connected to the API.
     pub(super) api: bool,
+    /// What the request log will say of it.
+    pub(super) trace: Option<Vec<u8>>,
 }
 
 /// Where it is in its life.
@@ -90,6 +93,9 @@ impl Record {
         if let Some(deadline_ms) = self.deadline_ms {
             field(DEADLINE_MS, &deadline_ms.to_le_bytes(), &mut out);
         }
+        if let Some(trace) = &self.trace {
+            field(TRACE, trace, &mut out);
+        }
         let flags = [
             (PINGED, self.pinged),
             (SERVED, self.served),
@@ -121,6 +127,7 @@ impl Record {
             pinged: false,
             served: false,
             api: false,
+            trace: None,
         };
         while !rest.is_empty() {
             let (tag, value, behind) = next_field(rest)?;
@@ -138,6 +145,7 @@ impl Record {
                 PINGED => record.pinged = true,
                 SERVED => record.served = true,
                 API => record.api = true,
+                TRACE => record.trace = Some(value.to_vec()),
                 unknown if unknown & MANDATORY != 0 => return None,
                 _ => {}
             }
@@ -232,6 +240,7 @@ mod tests {
             pinged: true,
             served: true,
             api: true,
+            trace: Some(vec![8]),
         }
     }
 

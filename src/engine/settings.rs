@@ -30,6 +30,8 @@ pub struct Settings {
     pub outbox_bytes_max: usize,
     /// What the server shows of itself besides its figures; the owner knows where it listens.
     pub place: Place,
+    /// Requests and conversations are logged.
+    pub log_requests: bool,
 }
 
 impl From<&Config> for Settings {
@@ -52,6 +54,7 @@ impl From<&Config> for Settings {
             origins: config.origins.clone(),
             channel_rules: config.channel_rules.clone(),
             outbox_bytes_max: config.outbox_bytes_max,
+            log_requests: config.log_requests,
             place: Place {
                 instance: config.instance.clone().unwrap_or_default(),
                 listeners: Vec::new(),

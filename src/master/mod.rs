@@ -15,6 +15,7 @@ pub mod control;
 pub mod instance;
 pub mod logging;
 mod notes;
+mod repeats;
 mod roster;
 mod serve;
 pub mod signals;

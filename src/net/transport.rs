@@ -1,7 +1,9 @@
 //! One peer's byte stream: TCP or a unix socket.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{SockaddrIn6, SockaddrStorage, getpeername};
 
 use crate::sys::socket::{self, Progress};
 
@@ -46,6 +48,19 @@ impl Transport {
     /// What the peer has connected for.
     pub fn purpose(&self) -> Purpose {
         self.purpose
+    }
+
+    /// Who the peer is, for people: its IP address without the port, or `unix`.
+    pub fn peer(&self) -> String {
+        let Ok(address) = getpeername::<SockaddrStorage>(self.fd.as_raw_fd()) else {
+            return "-".to_owned();
+        };
+        let v6 = |address: &SockaddrIn6| address.ip().to_canonical().to_string();
+        match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+            (Some(address), _) => address.ip().to_string(),
+            (None, Some(address)) => v6(address),
+            (None, None) => "unix".to_owned(),
+        }
     }
 
     /// Receives what is there.

@@ -141,6 +141,8 @@ impl Worker {
                 TURN_WAIT_MAX
             };
             self.engine.turn(wait_max, &mut others)?;
+            // What was left out of repeated warnings is told in time.
+            log::logger().flush();
             for source in others.drain(..) {
                 match source {
                     Source::Listener(number) => self.accept(number)?,

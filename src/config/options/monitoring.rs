@@ -2,8 +2,9 @@
 
 use super::{Group, NONE, OptionSpec, Takes, server::socket_address, store};
 use crate::config::address::Address;
+use crate::config::resolved::LogFormat;
 use crate::config::secret::Secret;
-use crate::config::values::Refused;
+use crate::config::values::{Refused, switch};
 
 pub(super) const MONITORING: &[OptionSpec] = &[
     OptionSpec {
@@ -40,7 +41,45 @@ pub(super) const MONITORING: &[OptionSpec] = &[
         help: "the same with the token in the first line of a file",
         set: |draft, text| store(&mut draft.config.api_token, token_in(text).map(Some)),
     },
+    OptionSpec {
+        name: "log-requests",
+        aliases: NONE,
+        short: None,
+        takes: Takes::Flag,
+        default: "false",
+        group: Group::Monitoring,
+        help: "a line in the log for each plain request, and when a WebSocket opens and ends",
+        set: |draft, text| store(&mut draft.config.log_requests, switch(text)),
+    },
+    OptionSpec {
+        name: "disable-logging",
+        aliases: NONE,
+        short: Some('L'),
+        takes: Takes::Flag,
+        default: "true",
+        group: Group::Monitoring,
+        help: "the opposite of --log-requests, for configurations of uWSGI",
+        set: |draft, text| store(&mut draft.config.log_requests, switch(text).map(|off| !off)),
+    },
+    OptionSpec {
+        name: "log-format",
+        aliases: NONE,
+        short: None,
+        takes: Takes::One("FORMAT"),
+        default: "text",
+        group: Group::Monitoring,
+        help: "text for people, or json for one object a line",
+        set: |draft, text| store(&mut draft.config.log_format, log_format(text)),
+    },
 ];
+
+fn log_format(text: &str) -> Result<LogFormat, Refused> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(Refused::new("text or json")),
+    }
+}
 
 /// An address for those who operate the server: nobody else is let in unless the address says so.
 fn loopback_address(text: &str, ipv6: bool) -> Result<Address, Refused> {
