@@ -156,7 +156,9 @@ fn publish(cx: &mut Context<'_>, channel: &str, request: &Request<'_>, body: &[u
         Err(error) => {
             let text = error.to_string();
             match error {
-                PublishError::Name(_) => refusal(Status::BAD_REQUEST, &text),
+                PublishError::Name(_) | PublishError::Area(_) => {
+                    refusal(Status::BAD_REQUEST, &text)
+                }
                 PublishError::TooLarge { .. } => refusal(Status::CONTENT_TOO_LARGE, &text),
                 PublishError::WouldBlock | PublishError::Full => {
                     refusal(Status::TOO_MANY_REQUESTS, &text)

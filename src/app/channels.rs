@@ -80,7 +80,8 @@ impl App for Channels {
                 super::PublishError::TooLarge { .. } => 1009,
                 super::PublishError::Full
                 | super::PublishError::WouldBlock
-                | super::PublishError::Name(_) => 1013,
+                | super::PublishError::Name(_)
+                | super::PublishError::Area(_) => 1013,
             };
             cx.close(client, code, &error.to_string());
         }

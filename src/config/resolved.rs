@@ -15,6 +15,7 @@ use super::options::OptionSpec;
 use super::secret::Secret;
 use super::values::Refused;
 use crate::protocol::websocket::{DeflatePolicy, OriginRule};
+use crate::sharedarea::AreaSpec;
 
 /// Most workers: the board has 64 seats, one of them is the master's and one is the spare of a reload.
 pub const PROCESSES_MAX: u16 = 62;
@@ -94,6 +95,8 @@ pub struct Config {
     pub log_entries: u32,
     /// Places in the channel table; a power of two.
     pub channels_max: u32,
+    /// Plain areas of shared memory, by number.
+    pub areas: Vec<AreaSpec>,
     /// What holds for slow clients, by channel; the first rule that covers a name counts.
     pub channel_rules: Vec<ChannelRule>,
     /// Name of this instance; None takes the port.
@@ -269,6 +272,7 @@ impl Config {
             spool_bytes,
             log_entries: entries_for(spool_bytes),
             channels_max: 16_384,
+            areas: Vec::new(),
             channel_rules: Vec::new(),
             instance: None,
             run_dir: environment.run_dir(),

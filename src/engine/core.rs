@@ -14,6 +14,7 @@ use crate::protocol::websocket::{CloseCode, Closed, Codec, State};
 use crate::sharedarea::{Figures, Participant, SharedArea};
 
 use super::Settings;
+use super::areas::Watched;
 use super::client::{Client, Marks, Phase};
 use super::farewells::{self, Farewells};
 use super::half::Rescued;
@@ -87,6 +88,10 @@ pub(super) struct Core {
     pub(super) lapped: u64,
     /// What has happened since the board was told last.
     pub(super) figures: Figures,
+    /// Announced ranges that a client did not get because they had changed.
+    pub(super) stale: u64,
+    /// Areas that apps want to be told about.
+    pub(super) watched: Vec<Watched>,
     pub(super) now_ms: u64,
 }
 
@@ -129,6 +134,8 @@ impl Core {
             delivered: 0,
             lapped: 0,
             figures: Figures::default(),
+            stale: 0,
+            watched: Vec::new(),
             now_ms,
         })
     }
@@ -148,7 +155,7 @@ impl Core {
         if std::mem::take(&mut self.again) || !self.unread.is_empty() {
             timeout = Duration::ZERO;
         }
-        if timeout.is_zero() || !self.participant.park(self.next - 1) {
+        if timeout.is_zero() || !self.park() {
             self.now_ms = self.event_loop.wait(Some(Duration::ZERO), ready)?;
             return Ok(());
         }
@@ -156,6 +163,18 @@ impl Core {
         self.participant.unpark();
         self.now_ms = waited?;
         Ok(())
+    }
+
+    /// Whether it may sleep: there is nothing new in the log and in the areas that somebody watches.
+    fn park(&self) -> bool {
+        if !self.participant.park(self.next - 1) {
+            return false;
+        }
+        let knows_all = self.knows_updates();
+        if !knows_all {
+            self.participant.unpark();
+        }
+        knows_all
     }
 
     pub(super) fn take_unread(&mut self) -> Vec<Key> {
@@ -292,6 +311,8 @@ impl Core {
             .count_delivered(std::mem::take(&mut self.delivered));
         self.participant
             .count_lapped(std::mem::take(&mut self.lapped));
+        self.participant
+            .count_stale(std::mem::take(&mut self.stale));
         self.participant.count_figures(&mut self.figures);
     }
 }

@@ -15,6 +15,7 @@
 //! * an app is never called while it runs: calls of an app that have consequences for an app are
 //!   noted and carried out by `settle`.
 
+mod areas;
 mod bodies;
 mod broadcast;
 mod client;
@@ -106,6 +107,11 @@ impl Engine {
         self.ring_alarms();
         self.say_farewells();
         let Self { apps, core, .. } = self;
+        for (area, updates) in core.take_updates() {
+            for app in apps.iter_mut() {
+                app.area_updated(&mut Context::new(core), area, updates);
+            }
+        }
         for app in apps.iter_mut() {
             core.again |= app.turn(&mut Context::new(core));
         }

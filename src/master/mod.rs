@@ -12,9 +12,11 @@
 
 mod clock;
 pub mod control;
+mod fifo;
 pub mod instance;
 pub mod logging;
 mod notes;
+mod outside;
 mod repeats;
 mod roster;
 mod serve;

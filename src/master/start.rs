@@ -9,12 +9,16 @@ use thiserror::Error;
 
 use super::clock::Clock;
 use super::control::ControlServer;
+use super::fifo::Fifo;
 use super::instance::{Instance, InstanceError};
+use super::outside::Outside;
 use super::roster::Roster;
 use super::signals::Signals;
 use crate::config::{Address, Config};
 use crate::net::{BindError, ListenOptions, Listener, Purpose};
-use crate::sharedarea::{CreateError, Geometry, Participant, ParticipantKind, SharedArea};
+use crate::sharedarea::{
+    AreaProblem, AreaSpecError, CreateError, Geometry, Participant, ParticipantKind, SharedArea,
+};
 use crate::sys::limits;
 use crate::sys::process::SingleThreaded;
 
@@ -46,6 +50,9 @@ pub enum StartError {
     /// The shared area's sizes do not go together, or there is no memory.
     #[error("cannot make the shared area: {}", with_cause(.0))]
     Area(#[source] CreateError),
+    /// A plain area cannot be made.
+    #[error(transparent)]
+    PlainArea(#[from] AreaSpecError),
     /// The system refused something else.
     #[error("cannot {doing}: {source}")]
     System {
@@ -74,6 +81,18 @@ impl StartError {
             )
             | Self::TooFewFiles { .. }
             | Self::Area(CreateError::Geometry(_)) => 1,
+            Self::PlainArea(error) => match error.problem {
+                AreaProblem::Memory { .. } => 4,
+                AreaProblem::Size
+                | AreaProblem::TooMany
+                | AreaProblem::Name
+                | AreaProblem::NameTaken(_)
+                | AreaProblem::Open(_)
+                | AreaProblem::NotRegular
+                | AreaProblem::Short { .. }
+                | AreaProblem::NoRoomForHead(_)
+                | AreaProblem::Late => 1,
+            },
             Self::Area(CreateError::Memory { .. }) | Self::System { .. } => 4,
         }
     }
@@ -94,6 +113,7 @@ pub(super) struct Start {
     pub(super) participant: Participant,
     pub(super) instance: Instance,
     pub(super) control: ControlServer,
+    pub(super) outside: Outside,
     pub(super) roster: Roster,
 }
 
@@ -112,8 +132,11 @@ impl Start {
             (None, Some(listener)) => listener.local_address().instance_name(),
             (None, None) => "master".to_owned(),
         };
-        let (instance, control) = Instance::take(&config.run_dir, &name)?;
+        // Before the place is taken: a missing file is no reason to leave a trace there.
         let area = create_area(&config)?;
+        area.make_areas(&config.areas)?;
+        let (instance, control) = Instance::take(&config.run_dir, &name)?;
+        instance.link_areas(&area)?;
         let participant = area
             .join(ParticipantKind::Master, 0)
             .map_err(system("join the shared area"))?;
@@ -125,9 +148,14 @@ impl Start {
             instance.name()
         );
         log::info!("{}", area.describe());
+        for plain in area.areas() {
+            log::info!("{}", plain.describe());
+        }
         for listener in &listeners {
             announce(listener, &config);
         }
+        let fifo = Fifo::create(&instance.fifo_path()).map_err(system("make the fifo"))?;
+        let outside = Outside::new(fifo, &area);
         let control = ControlServer::new(control, config.message_bytes_max);
         Ok(Self {
             config,
@@ -138,6 +166,7 @@ impl Start {
             participant,
             instance,
             control,
+            outside,
             roster,
         })
     }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{CHANNELS_MAX, ChannelStatus, LogStatus, Status, Traffic, WorkerStatus};
-use crate::sharedarea::{Figures, ParticipantKind, ParticipantView, SharedArea};
+use super::{AreaStatus, CHANNELS_MAX, ChannelStatus, LogStatus, Status, Traffic, WorkerStatus};
+use crate::sharedarea::{Area, Figures, ParticipantKind, ParticipantView, SharedArea};
 
 /// The slot of the master.
 const MASTER: u16 = 0;
@@ -46,6 +46,7 @@ pub fn collect(area: &SharedArea, place: &Place, now_us: u64) -> Status {
             delivered: counters.delivered,
             would_block: counters.would_block,
             lapped: counters.lapped,
+            stale: counters.stale,
             recoveries: counters.recoveries,
             bad: counters.bad,
             reclaimed: counters.reclaimed,
@@ -55,6 +56,7 @@ pub fn collect(area: &SharedArea, place: &Place, now_us: u64) -> Status {
             head,
             horizon: area.horizon(),
         },
+        areas: area.areas().map(|area| plain(&area)).collect(),
         channels,
         channels_more,
     }
@@ -82,6 +84,7 @@ fn workers(area: &SharedArea, head: u64) -> Vec<WorkerStatus> {
                     behind: view.map_or(0, |view| head.saturating_sub(view.cursor)),
                     delivered: figure(|view| view.delivered),
                     lapped: figure(|view| view.lapped),
+                    stale: figure(|view| view.stale),
                     spawns: note.spawns,
                     spawned_at: note.spawned_us / 1_000_000,
                     traffic: Traffic::from(&area.figures(slot)),
@@ -114,6 +117,22 @@ impl From<&Figures> for Traffic {
             pong_timeouts: figures.pong_timeouts,
             closes,
         }
+    }
+}
+
+fn plain(area: &Area) -> AreaStatus {
+    let info = area.info();
+    AreaStatus {
+        id: info.id,
+        name: info.name,
+        kind: info.kind.name().to_owned(),
+        bytes: info.bytes,
+        used: info.used,
+        updates: info.updates,
+        hits: info.hits,
+        readers: info.readers,
+        writer: info.writer,
+        watch_ms: info.watch_ms,
     }
 }
 

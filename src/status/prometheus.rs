@@ -6,7 +6,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{LogStatus, Status, WorkerStatus};
+use super::{AreaStatus, LogStatus, Status, WorkerStatus};
 
 /// The Content-Type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,6 +22,7 @@ pub fn exposition(status: &Status) -> String {
     workers(status, &mut page);
     closes(status, &mut page);
     log(status, &mut page);
+    areas(status, &mut page);
     channels(status, &mut page);
     page.0
 }
@@ -263,6 +264,14 @@ fn closes(status: &Status, page: &mut Page) {
     }
 }
 
+/// A family with a value for each plain area; there are at most 256.
+type AreaFamily = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&AreaStatus) -> u64,
+);
+
 /// A family of the log.
 type LogFamily = (
     &'static str,
@@ -271,7 +280,7 @@ type LogFamily = (
     fn(&LogStatus) -> u64,
 );
 
-const LOG_FAMILIES: [LogFamily; 14] = [
+const LOG_FAMILIES: [LogFamily; 15] = [
     ("published_total", "counter", "Messages published.", |log| {
         log.published
     }),
@@ -292,6 +301,12 @@ const LOG_FAMILIES: [LogFamily; 14] = [
         "counter",
         "Clients overtaken by the log.",
         |log| log.lapped,
+    ),
+    (
+        "stale_total",
+        "counter",
+        "Messages not handed to clients because their range of an area had changed.",
+        |log| log.stale,
     ),
     (
         "would_block_total",
@@ -355,6 +370,37 @@ const LOG_FAMILIES: [LogFamily; 14] = [
 fn log(status: &Status, page: &mut Page) {
     for (name, kind, help, read) in LOG_FAMILIES {
         page.single(name, kind, help, read(&status.log));
+    }
+}
+
+fn areas(status: &Status, page: &mut Page) {
+    let families: [AreaFamily; 3] = [
+        ("area_bytes", "gauge", "Size of the area.", |area| {
+            area.bytes
+        }),
+        (
+            "area_updates_total",
+            "counter",
+            "Updates of the area.",
+            |area| area.updates,
+        ),
+        (
+            "area_reads_total",
+            "counter",
+            "Reads of the area.",
+            |area| area.hits,
+        ),
+    ];
+    for (name, kind, help, read) in families {
+        page.family(name, kind, help);
+        for area in &status.areas {
+            let id = area.id.to_string();
+            let labels = [
+                ("area", id.as_str()),
+                ("name", area.name.as_deref().unwrap_or("")),
+            ];
+            page.sample(name, &labels, read(area));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine with real sockets but in one thread: the test pumps its turns.
 
 mod api;
+mod areas;
 mod handover;
 mod http;
 mod log;
