@@ -10,6 +10,8 @@
 
 // `cfg(test)` tells clippy that functions outside of test functions are tests as well.
 #[cfg(test)]
+mod areas;
+#[cfg(test)]
 mod balance;
 #[cfg(test)]
 mod broadcast;
