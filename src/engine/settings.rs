@@ -3,6 +3,9 @@
 use crate::config::{ChannelRule, Config};
 use crate::protocol::http;
 use crate::protocol::websocket::{DeflatePolicy, Limits, OriginRule};
+use crate::status::Place;
+
+use super::RECEIVE_BYTES;
 
 /// Limits and policies of an engine. Times are in milliseconds.
 #[derive(Debug, Clone)]
@@ -25,8 +28,22 @@ pub struct Settings {
     pub origins: Vec<OriginRule>,
     /// What holds for slow clients, by channel.
     pub channel_rules: Vec<ChannelRule>,
-    /// With so many bytes waiting for one client it is not read from, and takes no more.
+    /// With so many bytes waiting for one client it takes no more.
     pub outbox_bytes_max: usize,
+    /// What the server shows of itself besides its figures; the owner knows where it listens.
+    pub place: Place,
+    /// Requests and conversations are logged.
+    pub log_requests: bool,
+}
+
+impl Settings {
+    /// With so many bytes waiting for one client it is not read from. The answers to what one read
+    /// can bring, a largest message and a buffer of small ones, still find room in its outbox then.
+    pub(super) fn outbox_bytes_unread(&self) -> usize {
+        // At least 1: an empty outbox never stops the reading.
+        let half = self.outbox_bytes_max / 2;
+        half.saturating_sub(RECEIVE_BYTES).max(1)
+    }
 }
 
 impl From<&Config> for Settings {
@@ -49,6 +66,11 @@ impl From<&Config> for Settings {
             origins: config.origins.clone(),
             channel_rules: config.channel_rules.clone(),
             outbox_bytes_max: config.outbox_bytes_max,
+            log_requests: config.log_requests,
+            place: Place {
+                instance: config.instance.clone().unwrap_or_default(),
+                listeners: Vec::new(),
+            },
         }
     }
 }
