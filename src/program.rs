@@ -113,7 +113,7 @@ fn serve(arguments: Vec<OsString>, environment: Environment, app: Option<Box<dyn
         Ok(Detached::Starter(code)) => return code,
         Err(error) => return complain(&error.to_string()),
     };
-    logging::begin(config.log_level);
+    logging::begin(config.log_level, config.log_format);
     let launch = Launch {
         config,
         program: source.program(),

@@ -19,6 +19,7 @@ mod operations;
 pub mod options;
 mod page;
 mod resolved;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -31,4 +32,5 @@ pub use environment::{Activation, Environment, program_path};
 pub use files::read_files;
 pub use operations::{Operations, Orphans};
 pub use page::options_page;
-pub use resolved::{Config, ConfigError, Mount, PROCESSES_MAX, resolve};
+pub use resolved::{Config, ConfigError, LogFormat, Mount, PROCESSES_MAX, resolve};
+pub use secret::Secret;

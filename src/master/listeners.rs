@@ -12,7 +12,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::config::{Address, Config};
-use crate::net::{BindError, ListenOptions, Listener};
+use crate::net::{BindError, ListenOptions, Listener, Purpose};
 
 /// A listening socket, and how we came by it.
 #[derive(Debug)]
@@ -27,8 +27,12 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    fn bind(address: &Address, options: &ListenOptions) -> Result<Self, BindError> {
-        let listener = Listener::bind(address, options)?;
+    fn bind(
+        address: &Address,
+        purpose: Purpose,
+        options: &ListenOptions,
+    ) -> Result<Self, BindError> {
+        let listener = Listener::bind(address, options)?.with_purpose(purpose);
         Ok(Self {
             inode: inode(address),
             listener,
@@ -41,11 +45,12 @@ impl Bound {
     pub(super) fn inherit(
         fd: OwnedFd,
         asked: Address,
+        purpose: Purpose,
         activated: bool,
         inode: Option<u64>,
     ) -> Self {
         Self {
-            listener: Listener::inherit(fd, asked.clone()),
+            listener: Listener::inherit(fd, asked.clone()).with_purpose(purpose),
             asked,
             activated,
             inode,
@@ -62,8 +67,9 @@ impl Bound {
         }
     }
 
-    fn is(&self, address: &Address) -> bool {
-        self.asked == *address || self.listener.local_address() == address
+    fn is(&self, address: &Address, purpose: Purpose) -> bool {
+        (self.asked == *address || self.listener.local_address() == address)
+            && self.listener.purpose() == purpose
     }
 
     /// Removes the file of a unix socket, if it is still the one we made.
@@ -100,10 +106,15 @@ pub(super) fn bind(config: &Config, there: &[Rc<Bound>]) -> Result<Vec<Rc<Bound>
     };
     let mut there: Vec<Rc<Bound>> = there.to_vec();
     let mut wanted = Vec::new();
-    for address in &config.sockets {
-        match there.iter().position(|bound| bound.is(address)) {
+    let clients = config
+        .sockets
+        .iter()
+        .map(|address| (address, Purpose::Clients));
+    let api = config.api.iter().map(|address| (address, Purpose::Api));
+    for (address, purpose) in clients.chain(api) {
+        match there.iter().position(|bound| bound.is(address, purpose)) {
             Some(at) => wanted.push(there.swap_remove(at)),
-            None => wanted.push(Rc::new(Bound::bind(address, &options)?)),
+            None => wanted.push(Rc::new(Bound::bind(address, purpose, &options)?)),
         }
     }
     wanted.extend(there.into_iter().filter(|bound| bound.activated));
@@ -150,20 +161,24 @@ impl Generations {
 
     /// Gives up those that are not needed any more, and closes the sockets that only they had.
     pub(super) fn retain(&mut self, is_needed: impl Fn(u32) -> bool) {
-        let before = self.by_number.len();
-        self.by_number.retain(|number, _| is_needed(*number));
-        if self.by_number.len() == before {
+        let (kept, gone) = std::mem::take(&mut self.by_number)
+            .into_iter()
+            .partition(|(number, _)| is_needed(*number));
+        let gone: BTreeMap<u32, Generation> = gone;
+        self.by_number = kept;
+        if gone.is_empty() {
             return;
         }
-        let last = self.by_number.values().next_back();
-        let latest = last.cloned().unwrap_or_else(|| self.latest.clone());
-        let old = std::mem::replace(&mut self.latest, latest);
+        if let Some(last) = self.by_number.values().next_back() {
+            self.latest = last.clone();
+        }
         if self.latest.config.operations.vacuum {
-            let gone = |bound: &&Rc<Bound>| !self.sockets().any(|kept| Rc::ptr_eq(kept, bound));
-            old.listeners
-                .iter()
-                .filter(gone)
-                .for_each(|bound| bound.remove_file());
+            let closed = gone.values().flat_map(|generation| &generation.listeners);
+            for bound in closed {
+                if !self.sockets().any(|kept| Rc::ptr_eq(kept, bound)) {
+                    bound.remove_file();
+                }
+            }
         }
     }
 
@@ -185,10 +200,18 @@ impl Generations {
         }
     }
 
+    /// The number of the latest.
+    pub(super) fn number(&self) -> u32 {
+        self.by_number.keys().next_back().copied().unwrap_or(0)
+    }
+
     /// Where clients connect, for people.
     pub(super) fn names(&self) -> Vec<String> {
-        let name = |bound: &Rc<Bound>| bound.listener.local_address().to_string();
-        self.latest.listeners.iter().map(name).collect()
+        let listeners = self.latest.listeners.iter().map(|bound| &bound.listener);
+        listeners
+            .filter(|listener| listener.purpose() == Purpose::Clients)
+            .map(|listener| listener.local_address().to_string())
+            .collect()
     }
 
     /// In a new worker: its configuration and its own handles on the sockets.

@@ -6,9 +6,12 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
+use super::clock::Clock;
 use super::control::Awaited;
 use super::listeners::{self, Generation};
+use super::notes;
 use super::probe::{self, Probe};
 use super::serve::{Child, Leave, Master};
 use super::share;
@@ -73,6 +76,7 @@ impl Master<'_> {
         match self.try_fork() {
             Ok((Fork::Parent { child }, control, _)) => {
                 log::debug!("worker {slot} is pid {child}");
+                notes::spawned(slot, &self.area, &self.participant, Clock::wall_us());
                 self.roster.add(slot, control);
                 ControlFlow::Continue(Event::Forked { slot, pid: child })
             }
@@ -218,14 +222,17 @@ impl Master<'_> {
             Ok(loaded) => {
                 let wanted = wanted(&loaded.config, before.config.processes);
                 warn_of_restart(&before.config, &loaded.config);
-                let names = self.generations.names();
-                self.touch.watch(&loaded.config.operations.touch_reload);
-                self.generations.insert(generation, loaded);
-                for name in self.generations.names() {
-                    if !names.contains(&name) {
-                        log::info!("listening on {name}");
+                for bound in &loaded.listeners {
+                    if !before
+                        .listeners
+                        .iter()
+                        .any(|known| Rc::ptr_eq(known, bound))
+                    {
+                        start::announce(&bound.listener, &loaded.config);
                     }
                 }
+                self.touch.watch(&loaded.config.operations.touch_reload);
+                self.generations.insert(generation, loaded);
                 Event::ConfigLoaded { wanted }
             }
             Err(reason) => {

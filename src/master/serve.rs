@@ -23,12 +23,12 @@ use super::probe::Probe;
 use super::roster::Roster;
 use super::signals::Signals;
 use super::start::Start;
-use super::status::Status;
 use super::supervisor::{Event, SlotState, Supervisor};
 use super::touch::Touch;
 use super::upgrade::Program;
-use super::{LoadConfig, figures, logging, place};
+use super::{LoadConfig, logging, notes, place};
 use crate::sharedarea::{Participant, SharedArea};
+use crate::status::{self, Status};
 use crate::sys::process::{self, SignalsHeld};
 use crate::worker::{Report, Seat};
 
@@ -172,7 +172,8 @@ impl<'c> Master<'c> {
         } = child;
         logging::become_worker(slot);
         let accepting = self.supervisor.accepts();
-        let (config, listeners) = self.generations.into_worker(generation)?;
+        let (mut config, listeners) = self.generations.into_worker(generation)?;
+        config.instance = Some(self.instance.name().to_owned());
         place::pin_to_processors(slot, config.operations.cpu_affinity);
         let seat = Seat {
             slot,
@@ -369,6 +370,8 @@ impl<'c> Master<'c> {
         let supervisor = &self.supervisor;
         self.generations
             .retain(|generation| supervisor.needs_generation(generation));
+        let latest = self.generations.number();
+        notes::show(supervisor, latest, &self.area, &self.participant);
         ControlFlow::Continue(())
     }
 
@@ -378,13 +381,11 @@ impl<'c> Master<'c> {
     }
 
     pub(super) fn status(&self) -> Status {
-        figures::collect(&figures::Facts {
-            supervisor: &self.supervisor,
-            area: &self.area,
-            instance: self.instance.name(),
-            listeners: &self.generations.names(),
-            now_ms: self.now_ms,
-        })
+        let place = status::Place {
+            instance: self.instance.name().to_owned(),
+            listeners: self.generations.names(),
+        };
+        status::collect(&self.area, &place, Clock::wall_us())
     }
 
     /// Calls with the writers from outside and where they publish.
@@ -407,21 +408,18 @@ impl<'c> Master<'c> {
             )
         };
         let workers = self.slots_that(with_clients);
-        let listeners = self.generations.names();
-        let facts = figures::Facts {
-            supervisor: &self.supervisor,
-            area: &self.area,
-            instance: self.instance.name(),
-            listeners: &listeners,
-            now_ms: self.now_ms,
+        let wall_us = Clock::wall_us();
+        let place = status::Place {
+            instance: self.instance.name().to_owned(),
+            listeners: self.generations.names(),
         };
         let mut hub = Hub {
             area: &self.area,
             participant: &mut self.participant,
             workers: &workers,
-            status: &|| figures::collect(&facts),
+            status: &|| status::collect(&self.area, &place, wall_us),
             now_ms: self.now_ms,
-            wall_us: Clock::wall_us(),
+            wall_us,
         };
         call(&mut self.control, &mut hub)
     }

@@ -24,8 +24,8 @@ use super::signals::Signals;
 use super::supervisor::{Event, Policy, Supervisor};
 use super::takeover::Takeover;
 use super::upgrade::Program;
-use crate::config::{Activation, Config};
-use crate::net::{ActivationError, BindError, Listener, activated_listeners};
+use crate::config::{Activation, Address, Config};
+use crate::net::{ActivationError, BindError, Listener, Purpose, activated_listeners};
 use crate::sharedarea::{
     AreaProblem, AreaSpecError, CreateError, Geometry, Participant, ParticipantKind, SharedArea,
 };
@@ -178,8 +178,9 @@ impl Start {
                 Self::going_on(launch.config, launch.program, takeover, signals, notifier)?
             }
         };
-        for name in start.generations.names() {
-            log::info!("listening on {name}");
+        let generation = start.generations.latest();
+        for bound in &generation.listeners {
+            announce(&bound.listener, &generation.config);
         }
         Ok(Self {
             starter: launch.starter,
@@ -330,11 +331,31 @@ fn introduce(instance: &Instance, area: &SharedArea) {
     }
 }
 
+/// Says where clients connect, and who else.
+pub(super) fn announce(listener: &Listener, config: &Config) {
+    let address = listener.local_address();
+    match listener.purpose() {
+        Purpose::Clients => log::info!("listening on {address}"),
+        Purpose::Api => {
+            log::info!("the API is at {address}");
+            let is_local = match address {
+                Address::Tcp(address) => address.ip().is_loopback(),
+                Address::Unix(_) => true,
+            };
+            if !is_local && config.api_token.is_none() {
+                log::warn!(
+                    "whoever reaches {address} can publish: --api-token-file would ask for a token"
+                );
+            }
+        }
+    }
+}
+
 /// Raises the limit of open files and settles how many clients a worker takes.
 pub(super) fn limit_clients(config: &mut Config, slots: usize) -> Result<(), StartError> {
     let limit = limits::raise_open_files().map_err(system("raise the limit of open files"))?;
     // The master holds both ends of every mailbox and a control socket for each worker.
-    let own = OWN_FILES + config.sockets.len() as u64 + 3 * slots as u64;
+    let own = OWN_FILES + (config.sockets.len() + config.api.len()) as u64 + 3 * slots as u64;
     let room = limit.saturating_sub(own);
     if room < CLIENTS_MIN {
         return Err(StartError::TooFewFiles {

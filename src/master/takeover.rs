@@ -22,6 +22,7 @@ use super::listeners::Bound;
 use super::roster::Roster;
 use super::supervisor::Snapshot;
 use crate::config::Address;
+use crate::net;
 use crate::sharedarea::{Descriptors, SharedArea};
 use crate::sys::descriptors;
 
@@ -70,6 +71,8 @@ pub(super) struct InstanceState {
 pub(super) struct ListenerState {
     pub(super) socket: RawFd,
     pub(super) asked: String,
+    /// For the API, not for clients.
+    pub(super) api: bool,
     pub(super) activated: bool,
     pub(super) inode: Option<u64>,
 }
@@ -116,24 +119,7 @@ impl Takeover {
                 state.pid
             ));
         }
-        let take = |number: RawFd| {
-            descriptors::inherited(number)
-                .map_err(|error| format!("descriptor {number} of the state: {error}"))
-        };
-        let [board, log, spool, bell] = state.area;
-        // It maps and compares; nothing is written before a participant joins.
-        let area = SharedArea::attach(Descriptors {
-            board: take(board)?,
-            log: take(log)?,
-            spool: take(spool)?,
-            bell: take(bell)?,
-        })
-        .map_err(|error| {
-            format!("the shared area of the running server cannot be used: {error}")
-        })?;
-        let plain = state.plain_areas.into_iter().map(take);
-        area.attach_areas(plain.collect::<Result<_, _>>()?)
-            .map_err(|error| format!("an area of the running server cannot be used: {error}"))?;
+        let area = take_area(state.area, state.plain_areas)?;
         let lock = take(state.instance.lock)?;
         let mut mailboxes = Vec::new();
         for (receiver, sender) in state.mailboxes {
@@ -146,14 +132,8 @@ impl Takeover {
         if mailboxes.len() != state.supervisor.slots() {
             return Err("the state does not fit itself".to_owned());
         }
-        let mut listeners = Vec::new();
-        for listener in state.listeners {
-            let asked = Address::parse(&listener.asked, true)
-                .map_err(|error| format!("the listener {}: {error}", listener.asked))?;
-            let fd = take(listener.socket)?;
-            let bound = Bound::inherit(fd, asked, listener.activated, listener.inode);
-            listeners.push(Rc::new(bound));
-        }
+        let listeners = state.listeners.into_iter().map(take_listener);
+        let listeners = listeners.collect::<Result<_, _>>()?;
         let mut waiting = Vec::new();
         for (verb, generation) in state.waiting {
             waiting.push((UnixStream::from(take(verb)?), generation));
@@ -180,6 +160,42 @@ impl Takeover {
     pub fn has_sockets(&self) -> bool {
         self.listeners.iter().any(|bound| bound.activated)
     }
+}
+
+fn take(number: RawFd) -> Result<OwnedFd, String> {
+    descriptors::inherited(number)
+        .map_err(|error| format!("descriptor {number} of the state: {error}"))
+}
+
+/// It maps and compares; nothing is written before a participant joins.
+fn take_area(area: [RawFd; 4], plain: Vec<RawFd>) -> Result<SharedArea, String> {
+    let [board, log, spool, bell] = area;
+    let area = SharedArea::attach(Descriptors {
+        board: take(board)?,
+        log: take(log)?,
+        spool: take(spool)?,
+        bell: take(bell)?,
+    })
+    .map_err(|error| format!("the shared area of the running server cannot be used: {error}"))?;
+    let plain: Vec<OwnedFd> = plain.into_iter().map(take).collect::<Result<_, _>>()?;
+    area.attach_areas(plain)
+        .map_err(|error| format!("an area of the running server cannot be used: {error}"))?;
+    Ok(area)
+}
+
+fn take_listener(state: ListenerState) -> Result<Rc<Bound>, String> {
+    let asked = Address::parse(&state.asked, true)
+        .map_err(|error| format!("the listener {}: {error}", state.asked))?;
+    let purpose = if state.api {
+        net::Purpose::Api
+    } else {
+        net::Purpose::Clients
+    };
+    let fd = take(state.socket)?;
+    let (activated, inode) = (state.activated, state.inode);
+    Ok(Rc::new(Bound::inherit(
+        fd, asked, purpose, activated, inode,
+    )))
 }
 
 fn read_state(variable: &str) -> Result<State, String> {

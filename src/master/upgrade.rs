@@ -15,6 +15,7 @@ use nix::unistd::{Pid, getpid, getppid};
 use super::serve::Master;
 use super::takeover::{InstanceState, ListenerState, State, VERSION};
 use crate::config::Activation;
+use crate::net::Purpose;
 use crate::sys::descriptors;
 use crate::sys::process::{self, SignalsHeld};
 use crate::sys::streams;
@@ -133,6 +134,7 @@ impl Master<'_> {
                 .map(|bound| ListenerState {
                     socket: keep(bound.listener.as_fd()),
                     asked: bound.asked.to_string(),
+                    api: bound.listener.purpose() == Purpose::Api,
                     activated: bound.activated,
                     inode: bound.inode,
                 })

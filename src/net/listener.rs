@@ -15,7 +15,7 @@ use nix::sys::socket::{
     bind, getsockname, listen, setsockopt, socket, sockopt,
 };
 
-use super::Transport;
+use super::{Purpose, Transport};
 use crate::config::Address;
 use crate::sys::socket as sys_socket;
 
@@ -65,6 +65,7 @@ impl fmt::Display for Problem {
 pub struct Listener {
     fd: OwnedFd,
     address: Address,
+    purpose: Purpose,
 }
 
 impl Listener {
@@ -82,14 +83,33 @@ impl Listener {
         };
         let fd = result.map_err(|error| describe(address, error))?;
         let address = local_address(&fd, address);
-        Ok(Self { fd, address })
+        Ok(Self {
+            fd,
+            address,
+            purpose: Purpose::default(),
+        })
+    }
+
+    /// The same for another purpose.
+    #[must_use]
+    pub fn with_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
+    }
+
+    /// What one connects to it for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// Takes over a listening socket that was made before this program; `asked` is where it was made to
     /// listen.
     pub fn inherit(fd: OwnedFd, asked: Address) -> Self {
         let address = local_address(&fd, &asked);
-        Self { fd, address }
+        Self {
+            fd,
+            address,
+            purpose: Purpose::default(),
+        }
     }
 
     /// The address as bound: a requested port 0 is replaced by the one that the kernel chose.
@@ -105,6 +125,7 @@ impl Listener {
         Ok(Self {
             fd: self.fd.try_clone()?,
             address: self.address.clone(),
+            purpose: self.purpose,
         })
     }
 
@@ -113,7 +134,8 @@ impl Listener {
     /// # Errors
     /// See [`sys_socket::accept`].
     pub fn accept(&self) -> io::Result<Option<Transport>> {
-        Ok(sys_socket::accept(self.as_fd())?.map(Transport::new))
+        let fd = sys_socket::accept(self.as_fd())?;
+        Ok(fd.map(|fd| Transport::new(fd).with_purpose(self.purpose)))
     }
 }
 

@@ -10,4 +10,4 @@ mod transport;
 pub use crate::sys::socket::Progress;
 pub use activation::{ActivationError, listeners as activated_listeners};
 pub use listener::{BindError, ListenOptions, Listener};
-pub use transport::Transport;
+pub use transport::{Purpose, Transport};

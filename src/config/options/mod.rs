@@ -4,6 +4,7 @@
 //! the same. It must not know where a value came from.
 
 mod area;
+mod monitoring;
 mod operations;
 mod server;
 mod serving;
@@ -40,19 +41,22 @@ pub enum Group {
     WebSocket,
     /// Size of the shared area.
     SharedArea,
+    /// The API, statistics and logs.
+    Monitoring,
     /// Where the instance is found, what it logs.
     Instance,
 }
 
 impl Group {
     /// In the order of help and documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sockets,
         Self::Processes,
         Self::Applications,
         Self::Http,
         Self::WebSocket,
         Self::SharedArea,
+        Self::Monitoring,
         Self::Instance,
     ];
 
@@ -65,6 +69,7 @@ impl Group {
             Self::Http => "HTTP",
             Self::WebSocket => "WebSocket",
             Self::SharedArea => "Shared area",
+            Self::Monitoring => "API and monitoring",
             Self::Instance => "Instance",
         }
     }
@@ -95,7 +100,7 @@ pub struct OptionSpec {
 const NONE: &[&str] = &[];
 
 /// The table, in the order of help and documentation.
-const TABLE: [&[OptionSpec]; 10] = [
+const TABLE: [&[OptionSpec]; 11] = [
     server::SOCKETS,
     server::PROCESSES,
     operations::SUPERVISION,
@@ -103,6 +108,7 @@ const TABLE: [&[OptionSpec]; 10] = [
     serving::HTTP,
     websocket::WEBSOCKET,
     area::SHARED_AREA,
+    monitoring::MONITORING,
     operations::CONFIGURATION,
     server::INSTANCE,
     operations::PLACE,

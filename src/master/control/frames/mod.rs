@@ -86,7 +86,7 @@ pub enum Answer {
     },
     /// The state of the server, as JSON.
     Status {
-        /// See [`super::super::status::Status`].
+        /// See [`crate::status::Status`].
         json: Vec<u8>,
     },
     /// An errand is finished.
