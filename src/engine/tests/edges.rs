@@ -2,7 +2,10 @@
 
 use std::io::Read;
 
-use super::rig::Rig;
+use super::rig::{Rig, upgrade};
+use crate::app::{Accept, WebSocket, per_client};
+use crate::engine::client::NEVER;
+use crate::protocol::websocket::Closed;
 
 #[test]
 fn lists_of_slow_clients_are_never_longer_than_there_are_clients() {
@@ -25,4 +28,23 @@ fn lists_of_slow_clients_are_never_longer_than_there_are_clients() {
     );
     let laggards = rig.engine.core.laggards.len();
     assert!(laggards <= 2, "{laggards} laggards of one client");
+}
+
+#[test]
+fn who_is_closed_while_it_is_accepted_has_a_deadline() {
+    async fn hello_and_goodbye(mut ws: WebSocket) -> Result<(), Closed> {
+        ws.handshake(Accept::default()).await
+    }
+    let mut rig = Rig::with_app(|_| {}, Some(Box::new(per_client(hello_and_goodbye))));
+    let mut peer = rig.connect();
+    peer.send(upgrade("/", "").as_bytes());
+    rig.until("it is told to go", |_| {
+        peer.receive();
+        peer.received.ends_with(b"\x88\x02\x03\xe8")
+    });
+    // The peer does not answer the close frame: only the deadline ends it.
+    let key = rig.engine.keys()[0];
+    let client = rig.engine.core.clients.get(key).unwrap();
+    assert_ne!(client.deadline_ms, NEVER);
+    assert_ne!(client.alarm_ms, NEVER);
 }
