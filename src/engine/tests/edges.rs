@@ -1,9 +1,11 @@
 //! Edges: what no event tells a second time, lists that must not grow, and clients in two states at once.
 
+use std::cell::Cell;
 use std::io::Read;
+use std::rc::Rc;
 
-use super::rig::{Rig, upgrade};
-use crate::app::{Accept, WebSocket, per_client};
+use super::rig::{Rig, masked, upgrade};
+use crate::app::{Accept, App, ClientId, Context, Message, WebSocket, per_client};
 use crate::engine::client::NEVER;
 use crate::protocol::websocket::Closed;
 
@@ -47,4 +49,51 @@ fn who_is_closed_while_it_is_accepted_has_a_deadline() {
     let client = rig.engine.core.clients.get(key).unwrap();
     assert_ne!(client.deadline_ms, NEVER);
     assert_ne!(client.alarm_ms, NEVER);
+}
+
+/// Reads nothing from its clients until it may.
+struct Pausing {
+    clients: Vec<ClientId>,
+    go: Rc<Cell<bool>>,
+}
+
+impl App for Pausing {
+    fn name(&self) -> &'static str {
+        "pausing"
+    }
+
+    fn open(&mut self, cx: &mut Context<'_>, client: ClientId) {
+        cx.pause(client);
+        self.clients.push(client);
+    }
+
+    fn message(&mut self, _: &mut Context<'_>, _: ClientId, _: Message<'_>) {}
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.go.get() {
+            for client in self.clients.drain(..) {
+                cx.resume(client);
+            }
+        }
+        false
+    }
+}
+
+#[test]
+fn a_peer_that_ended_while_it_was_not_read_from_is_noticed() {
+    let go = Rc::new(Cell::new(false));
+    let app = Pausing {
+        clients: Vec::new(),
+        go: Rc::clone(&go),
+    };
+    let mut rig = Rig::with_app(|_| {}, Some(Box::new(app)));
+    let mut peer = rig.websocket("/");
+    peer.send(&masked(0x81, b"last words"));
+    drop(peer);
+    // The one event comes now, while nobody may read.
+    for _ in 0..3 {
+        rig.turn();
+    }
+    go.set(true);
+    rig.until("it is gone", |rig| rig.engine.clients() == 0);
 }
