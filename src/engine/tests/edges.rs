@@ -2,11 +2,15 @@
 
 use std::cell::Cell;
 use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
-use super::rig::{Rig, masked, upgrade};
+use super::rig::{Peer, Rig, masked, upgrade};
 use crate::app::{Accept, App, ClientId, Context, Message, WebSocket, per_client};
 use crate::engine::client::NEVER;
+use crate::net::Transport;
 use crate::protocol::websocket::Closed;
 
 #[test]
@@ -96,4 +100,63 @@ fn a_peer_that_ended_while_it_was_not_read_from_is_noticed() {
     }
     go.set(true);
     rig.until("it is gone", |rig| rig.engine.clients() == 0);
+}
+
+/// Reads nothing from its second client until the first says something, and then tells the second much.
+struct Pouring(Vec<ClientId>);
+
+impl App for Pouring {
+    fn name(&self) -> &'static str {
+        "pouring"
+    }
+
+    fn open(&mut self, cx: &mut Context<'_>, client: ClientId) {
+        self.0.push(client);
+        if self.0.len() == 2 {
+            cx.pause(client);
+        }
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, client: ClientId, _: Message<'_>) {
+        if client == self.0[0] {
+            cx.resume(self.0[1]);
+            while cx.send(self.0[1], &Message::binary(vec![1; 100])).is_ok() {}
+        }
+    }
+}
+
+#[test]
+fn who_was_not_read_from_for_a_full_outbox_is_read_from_once_it_is_flushed() {
+    let app = Pouring(Vec::new());
+    let mut rig = Rig::with_app(|config| config.outbox_bytes_max = 4096, Some(Box::new(app)));
+    let mut first = rig.websocket("/");
+    // TCP tells that it takes more only to those whom it has blocked.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    rig.engine.adopt(Transport::new(theirs.into()));
+    let mut second = Peer {
+        stream: UnixStream::from(OwnedFd::from(ours)),
+        received: Vec::new(),
+        ended: false,
+    };
+    second.send(upgrade("/", "").as_bytes());
+    rig.until("the handshake is answered", |_| {
+        second.receive();
+        second.received.ends_with(b"\r\n\r\n")
+    });
+    second.received.clear();
+    rig.turn();
+    second.send(&masked(0x89, b"?"));
+    for _ in 0..3 {
+        rig.turn();
+    }
+    // In one turn: its outbox fills up, then it is due to be read from, then all is sent.
+    first.send(&masked(0x81, b"go"));
+    rig.until("the ping is answered", |_| {
+        second.receive();
+        second.frames().iter().any(|(first, _)| *first == 0x8a)
+    });
 }
