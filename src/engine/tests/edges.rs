@@ -160,3 +160,20 @@ fn who_was_not_read_from_for_a_full_outbox_is_read_from_once_it_is_flushed() {
         second.frames().iter().any(|(first, _)| *first == 0x8a)
     });
 }
+
+#[test]
+fn pipelined_requests_of_a_peer_that_does_not_read_cost_bounded_memory() {
+    let mut rig = Rig::new(|config| config.outbox_bytes_max = 128 * 1024);
+    let mut peer = rig.connect();
+    peer.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000).as_bytes());
+    for _ in 0..5 {
+        rig.turn();
+    }
+    let key = rig.engine.keys()[0];
+    let waiting = rig.engine.core.clients.get(key).unwrap().outbox.len();
+    assert!(waiting < 256 * 1024, "{waiting} bytes wait");
+    rig.expect_end(&mut peer);
+    let last = peer.text();
+    let last = &last[last.rfind("HTTP/1.1 200").unwrap()..];
+    assert!(last.contains("Connection: close"), "{last:.200}");
+}
