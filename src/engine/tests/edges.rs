@@ -177,3 +177,47 @@ fn pipelined_requests_of_a_peer_that_does_not_read_cost_bounded_memory() {
     let last = &last[last.rfind("HTTP/1.1 200").unwrap()..];
     assert!(last.contains("Connection: close"), "{last:.200}");
 }
+
+#[test]
+fn an_echo_to_a_peer_that_does_not_read_waits_and_is_never_refused() {
+    let mut rig = Rig::new(|config| {
+        config.app = Some("echo".to_owned());
+        config.outbox_bytes_max = 100_000;
+    });
+    let mut peer = rig.websocket("/");
+    let frame = masked(0x82, &[7; 100]);
+    let (mut sent, mut idle) = (0, 0);
+    rig.until("the engine stops reading", |_| {
+        let burst = frame.repeat(100);
+        let taken = peer.send_some(&burst[sent % frame.len()..]);
+        sent += taken;
+        idle = if taken == 0 { idle + 1 } else { 0 };
+        idle > 50
+    });
+    let whole = sent / frame.len();
+    let mut echoed = 0;
+    rig.until("everything comes back once it is read", |_| {
+        peer.receive();
+        for (first, payload) in peer.frames() {
+            assert_eq!((first, payload), (0x82, vec![7; 100]));
+            echoed += 1;
+        }
+        echoed == whole
+    });
+}
+
+#[test]
+fn what_was_published_under_a_place_does_not_go_to_the_next_channel_there() {
+    let mut rig = Rig::new(|config| config.channels_max = 1);
+    let mut peer = rig.connect();
+    // In one turn: an entry of a channel without listeners is there, and its place is given away.
+    assert!(rig.publish("others", b"not for you"));
+    peer.send(upgrade("/mine", "").as_bytes());
+    rig.turn();
+    assert!(rig.publish("mine", b"for you"));
+    rig.until("it has come", |_| {
+        peer.receive();
+        peer.received.ends_with(b"for you")
+    });
+    assert!(!peer.text().contains("not for you"), "{}", peer.text());
+}
