@@ -1,6 +1,7 @@
 //! Edges: what no event tells a second time, lists that must not grow, and clients in two states at once.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -11,6 +12,7 @@ use super::rig::{Peer, Rig, masked, upgrade};
 use crate::app::{Accept, App, ClientId, Context, Message, WebSocket, per_client};
 use crate::engine::client::NEVER;
 use crate::net::Transport;
+use crate::protocol::http::Request;
 use crate::protocol::websocket::Closed;
 
 #[test]
@@ -220,4 +222,60 @@ fn what_was_published_under_a_place_does_not_go_to_the_next_channel_there() {
         peer.received.ends_with(b"for you")
     });
     assert!(!peer.text().contains("not for you"), "{}", peer.text());
+}
+
+/// Accepts nobody until it may, then all at once.
+struct Waiting {
+    clients: Rc<RefCell<Vec<ClientId>>>,
+    go: Rc<Cell<bool>>,
+}
+
+impl App for Waiting {
+    fn name(&self) -> &'static str {
+        "waiting"
+    }
+
+    fn upgrade(&mut self, _: &mut Context<'_>, client: ClientId, _: &Request<'_>) {
+        self.clients.borrow_mut().push(client);
+    }
+
+    fn message(&mut self, _: &mut Context<'_>, _: ClientId, _: Message<'_>) {}
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.go.get() {
+            for client in self.clients.borrow_mut().drain(..) {
+                cx.accept(client, &Accept::default());
+            }
+        }
+        false
+    }
+}
+
+#[test]
+fn many_that_are_accepted_at_once_do_not_pile_up_on_the_stack() {
+    const CLIENTS: usize = 2000;
+    crate::sys::limits::raise_open_files().unwrap();
+    let app = Waiting {
+        clients: Rc::default(),
+        go: Rc::default(),
+    };
+    let (clients, go) = (Rc::clone(&app.clients), Rc::clone(&app.go));
+    let mut rig = Rig::with_app(|_| {}, Some(Box::new(app)));
+    let mut bytes = upgrade("/", "").into_bytes();
+    bytes.extend(masked(0x89, b"early"));
+    let mut peers = VecDeque::new();
+    for _ in 0..CLIENTS {
+        let mut peer = rig.connect();
+        peer.send(&bytes);
+        peers.push_back(peer);
+    }
+    rig.until("all have asked", |_| clients.borrow().len() == CLIENTS);
+    go.set(true);
+    rig.until("all are answered", |_| {
+        peers.retain_mut(|peer| {
+            peer.receive();
+            !peer.received.ends_with(b"\x8a\x05early")
+        });
+        peers.is_empty()
+    });
 }
