@@ -10,10 +10,12 @@ use std::rc::Rc;
 
 use super::rig::{Peer, Rig, masked, upgrade};
 use crate::app::{Accept, App, ClientId, Context, Message, WebSocket, per_client};
+use crate::channel::ChannelName;
 use crate::engine::client::NEVER;
 use crate::net::Transport;
 use crate::protocol::http::Request;
 use crate::protocol::websocket::Closed;
+use crate::sharedarea::ParticipantKind;
 
 #[test]
 fn lists_of_slow_clients_are_never_longer_than_there_are_clients() {
@@ -278,4 +280,19 @@ fn many_that_are_accepted_at_once_do_not_pile_up_on_the_stack() {
         });
         peers.is_empty()
     });
+}
+
+#[test]
+fn a_message_too_large_is_refused_also_while_others_wait() {
+    let mut rig = Rig::new(|_| {});
+    let pinning = rig.area.join(ParticipantKind::Worker, 3).unwrap();
+    assert!(pinning.pin(0));
+    let core = &mut rig.engine.core;
+    let channel = ChannelName::parse("news").unwrap();
+    while core.waiting.is_empty() {
+        let message = Message::binary(vec![0; 8000]);
+        core.publish_or_wait(channel, &message).unwrap();
+    }
+    let message = Message::binary(vec![0; 100_000]);
+    assert!(core.publish_or_wait(channel, &message).is_err());
 }
