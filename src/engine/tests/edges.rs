@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::rig::{Peer, Rig, masked, upgrade};
 use crate::app::{Accept, App, ClientId, Context, Message, WebSocket, per_client};
 use crate::channel::ChannelName;
-use crate::engine::client::NEVER;
+use crate::engine::client::{Marks, NEVER};
 use crate::net::Transport;
 use crate::protocol::http::Request;
 use crate::protocol::websocket::Closed;
@@ -295,4 +295,26 @@ fn a_message_too_large_is_refused_also_while_others_wait() {
     }
     let message = Message::binary(vec![0; 100_000]);
     assert!(core.publish_or_wait(channel, &message).is_err());
+}
+
+#[test]
+fn who_takes_what_waited_is_not_dead_although_its_pong_is_late() {
+    let mut rig = Rig::new(|config| config.app = Some("echo".to_owned()));
+    let mut peer = rig.websocket("/");
+    let frame = masked(0x82, &vec![7; 900_000]);
+    let mut sent = 0;
+    rig.until("the answer does not fit into the socket", |rig| {
+        sent += peer.send_some(&frame[sent..]);
+        let key = rig.engine.keys()[0];
+        !rig.engine.core.clients.get(key).unwrap().outbox.is_empty()
+    });
+    let key = rig.engine.keys()[0];
+    let client = rig.engine.core.clients.get_mut(key).unwrap();
+    client.marks.insert(Marks::PINGED);
+    rig.until("it counts as heard of", |rig| {
+        peer.receive();
+        let client = rig.engine.core.clients.get(key).unwrap();
+        assert!(!client.outbox.is_empty() || !client.marks.contains(Marks::PINGED));
+        !client.marks.contains(Marks::PINGED)
+    });
 }
