@@ -13,7 +13,7 @@ use crate::app::{Accept, App, ClientId, Context, Message, WebSocket, per_client}
 use crate::channel::ChannelName;
 use crate::engine::client::{Marks, NEVER};
 use crate::net::Transport;
-use crate::protocol::http::Request;
+use crate::protocol::http::{Request, Status};
 use crate::protocol::websocket::Closed;
 use crate::sharedarea::ParticipantKind;
 
@@ -317,4 +317,24 @@ fn who_takes_what_waited_is_not_dead_although_its_pong_is_late() {
         assert!(!client.outbox.is_empty() || !client.marks.contains(Marks::PINGED));
         !client.marks.contains(Marks::PINGED)
     });
+}
+
+#[test]
+fn an_async_fn_that_refuses_and_goes_on_waiting_is_ended() {
+    let token = Rc::new(());
+    let held = Rc::downgrade(&token);
+    let app = per_client(move |mut ws: WebSocket| {
+        let token = Rc::clone(&token);
+        async move {
+            ws.reject(Status::FORBIDDEN, "no")?;
+            let waited = ws.recv().await.map(|_| ());
+            drop(token);
+            waited
+        }
+    });
+    let mut rig = Rig::with_app(|_| {}, Some(Box::new(app)));
+    let mut peer = rig.connect();
+    peer.send(upgrade("/", "").as_bytes());
+    rig.expect_end(&mut peer);
+    assert_eq!(held.strong_count(), 1, "only the app's own is left");
 }
