@@ -30,7 +30,10 @@ fn ends_politely_on(signal: Signal) {
     assert!(!server.log().contains("ERROR"), "{}", server.log());
     let log = server.log();
     let mut warnings = log.lines().filter(|line| line.contains("WARN"));
-    assert!(warnings.all(|line| line.contains("running as root")), "{log}");
+    assert!(
+        warnings.all(|line| line.contains("running as root")),
+        "{log}"
+    );
 }
 
 #[test]
