@@ -27,5 +27,5 @@ pub use channel_rule::{ChannelPolicy, ChannelRule, Slow, policy_of};
 pub use command::{Invocation, Setting, Settings, Target, Usage, Verb, parse};
 pub use environment::Environment;
 pub use page::options_page;
-pub use resolved::{Config, ConfigError, LogFormat, Mount, PROCESSES_MAX, resolve};
+pub use resolved::{Config, ConfigError, LogFormat, Mount, PROCESSES_MAX, StatsStyle, resolve};
 pub use secret::Secret;

@@ -22,6 +22,7 @@ mod roster;
 mod serve;
 pub mod signals;
 mod start;
+mod stats;
 pub mod supervisor;
 
 use std::io;

@@ -19,6 +19,7 @@ use super::outside::{Desk, Outside};
 use super::roster::Roster;
 use super::signals::{Meaning, Signals};
 use super::start::{self, Start};
+use super::stats::{self, StatsServer};
 use super::supervisor::{Action, Event, Policy, SlotState, Supervisor};
 use super::{LoadConfig, logging, notes};
 use crate::config::Config;
@@ -57,6 +58,7 @@ enum Ready {
     Mailbox(u16),
     Control(Source, PollFlags),
     Fifo,
+    Stats(stats::Source),
 }
 
 pub(super) struct Master<'c> {
@@ -74,6 +76,7 @@ pub(super) struct Master<'c> {
     instance: Instance,
     control: ControlServer,
     outside: Outside,
+    stats: StatsServer,
     roster: Roster,
 }
 
@@ -99,6 +102,7 @@ impl<'c> Master<'c> {
             instance: start.instance,
             control: start.control,
             outside: start.outside,
+            stats: start.stats,
             roster: start.roster,
         }
     }
@@ -162,6 +166,7 @@ impl<'c> Master<'c> {
             self.supervisor.next_timeout_ms(),
             self.control.next_timeout_ms(),
             self.outside.next_timeout_ms(),
+            self.stats.next_timeout_ms(),
         ];
         let now_ms = self.clock.now_ms();
         let due_ms = due_ms.into_iter().flatten().min();
@@ -188,7 +193,11 @@ impl<'c> Master<'c> {
             let flags = fd.revents().filter(|flags| !flags.is_empty())?;
             Some(match name {
                 Ready::Control(source, _) => Ready::Control(source, flags),
-                Ready::Signals | Ready::Worker(_) | Ready::Mailbox(_) | Ready::Fifo => name,
+                Ready::Signals
+                | Ready::Worker(_)
+                | Ready::Mailbox(_)
+                | Ready::Fifo
+                | Ready::Stats(_) => name,
             })
         });
         Ok(ready.collect())
@@ -222,6 +231,8 @@ impl<'c> Master<'c> {
                 .into_iter()
                 .map(|(source, fd, flags)| (Ready::Control(source, flags), fd, flags)),
         );
+        let stats = self.stats.sources().into_iter();
+        sources.extend(stats.map(|(source, fd, flags)| (Ready::Stats(source), fd, flags)));
         sources
     }
 
@@ -240,11 +251,13 @@ impl<'c> Master<'c> {
                     self.with_hub(|control, hub| control.ready(source, flags, hub));
                 }
                 Ready::Fifo => self.with_desk(Outside::ready),
+                Ready::Stats(source) => self.show_statistics(source),
                 Ready::Signals => {}
             }
         }
         self.with_desk(Outside::turn);
         self.with_hub(ControlServer::turn);
+        self.stats.turn(self.now_ms);
         for spec in self.signals.take() {
             let name = spec.signal.as_str();
             match spec.meaning {
@@ -396,7 +409,7 @@ impl<'c> Master<'c> {
         match loaded {
             Ok(config) => {
                 if let Some(before) = self.configs.values().next_back() {
-                    warn_of_restart(before, &config);
+                    start::warn_of_restart(before, &config);
                 }
                 self.configs.insert(generation, config);
                 Event::ConfigLoaded
@@ -428,6 +441,24 @@ impl<'c> Master<'c> {
         call(&mut self.outside, &mut desk);
     }
 
+    /// A reader of statistics is ready.
+    fn show_statistics(&mut self, source: stats::Source) {
+        let Self {
+            stats,
+            supervisor,
+            area,
+            place,
+            listeners,
+            ..
+        } = self;
+        let facts = || {
+            let workers = supervisor.slots();
+            let workers = workers.filter_map(|(slot, state)| Some((slot, state.pid()?)));
+            stats::Facts::collect(area, place, workers, listeners, Clock::wall_us())
+        };
+        stats.ready(source, self.now_ms, &facts);
+    }
+
     /// Calls with the control server and what its verbs are about.
     fn with_hub<T>(&mut self, call: impl FnOnce(&mut ControlServer, &mut Hub<'_>) -> T) -> T {
         let with_clients = |state| {
@@ -447,27 +478,5 @@ impl<'c> Master<'c> {
             wall_us,
         };
         call(&mut self.control, &mut hub)
-    }
-}
-
-/// A reload replaces workers, not what the master made at its start.
-fn warn_of_restart(before: &Config, after: &Config) {
-    let changes = [
-        ("socket", before.sockets != after.sockets),
-        ("api", before.api != after.api),
-        ("processes", before.processes != after.processes),
-        (
-            "drain-timeout",
-            before.drain_timeout_ms != after.drain_timeout_ms,
-        ),
-        ("spool-size", before.spool_bytes != after.spool_bytes),
-        ("log-entries", before.log_entries != after.log_entries),
-        ("sharedarea", before.areas != after.areas),
-        ("channels-max", before.channels_max != after.channels_max),
-        ("instance", before.instance != after.instance),
-        ("run-dir", before.run_dir != after.run_dir),
-    ];
-    for (option, _) in changes.iter().filter(|(_, changed)| *changed) {
-        log::warn!("--{option} has changed: that takes a restart");
     }
 }

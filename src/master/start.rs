@@ -14,6 +14,7 @@ use super::instance::{Instance, InstanceError};
 use super::outside::Outside;
 use super::roster::Roster;
 use super::signals::Signals;
+use super::stats::StatsServer;
 use crate::config::{Address, Config};
 use crate::net::{BindError, ListenOptions, Listener, Purpose};
 use crate::sharedarea::{
@@ -113,6 +114,7 @@ pub(super) struct Start {
     pub(super) participant: Participant,
     pub(super) instance: Instance,
     pub(super) control: ControlServer,
+    pub(super) stats: StatsServer,
     pub(super) outside: Outside,
     pub(super) roster: Roster,
 }
@@ -127,6 +129,7 @@ impl Start {
         let signals = Signals::catch().map_err(system("catch signals"))?;
         limit_clients(&mut config)?;
         let listeners = bind(&config)?;
+        let stats = StatsServer::bind(&config)?;
         let name = match (&config.instance, listeners.first()) {
             (Some(name), _) => name.clone(),
             (None, Some(listener)) => listener.local_address().instance_name(),
@@ -154,6 +157,9 @@ impl Start {
         for listener in &listeners {
             announce(listener, &config);
         }
+        for listener in stats.listeners() {
+            log::info!("statistics are at {}", listener.local_address());
+        }
         let fifo = Fifo::create(&instance.fifo_path()).map_err(system("make the fifo"))?;
         let outside = Outside::new(fifo, &area);
         let control = ControlServer::new(control, config.message_bytes_max);
@@ -166,6 +172,7 @@ impl Start {
             participant,
             instance,
             control,
+            stats,
             outside,
             roster,
         })
@@ -188,6 +195,30 @@ fn announce(listener: &Listener, config: &Config) {
                 );
             }
         }
+    }
+}
+
+/// A reload replaces workers, not what the master made at its start.
+pub(super) fn warn_of_restart(before: &Config, after: &Config) {
+    let changes = [
+        ("socket", before.sockets != after.sockets),
+        ("api", before.api != after.api),
+        ("stats", before.stats != after.stats),
+        ("log-format", before.log_format != after.log_format),
+        ("processes", before.processes != after.processes),
+        (
+            "drain-timeout",
+            before.drain_timeout_ms != after.drain_timeout_ms,
+        ),
+        ("spool-size", before.spool_bytes != after.spool_bytes),
+        ("log-entries", before.log_entries != after.log_entries),
+        ("sharedarea", before.areas != after.areas),
+        ("channels-max", before.channels_max != after.channels_max),
+        ("instance", before.instance != after.instance),
+        ("run-dir", before.run_dir != after.run_dir),
+    ];
+    for (option, _) in changes.iter().filter(|(_, changed)| *changed) {
+        log::warn!("--{option} has changed: that takes a restart");
     }
 }
 

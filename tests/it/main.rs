@@ -42,6 +42,8 @@ mod slow;
 #[cfg(test)]
 mod start;
 #[cfg(test)]
+mod stats;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod stop;
