@@ -12,6 +12,8 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod areas;
+#[cfg(test)]
 mod balance;
 #[cfg(test)]
 mod broadcast;
