@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -64,11 +64,16 @@ impl Fifo {
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(path)?;
-        Ok(Self {
-            file,
+        Ok(Self::inherit(file.into()))
+    }
+
+    /// Goes on with a FIFO that the program before this one had opened.
+    pub(super) fn inherit(file: OwnedFd) -> Self {
+        Self {
+            file: file.into(),
             line: Vec::new(),
             skipping: false,
-        })
+        }
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {

@@ -33,11 +33,11 @@ pub(in crate::master) struct Facts {
 
 impl Facts {
     /// Collects them in the master; `workers` are the processes by slot.
-    pub(in crate::master) fn collect(
+    pub(in crate::master) fn collect<'l>(
         area: &SharedArea,
         place: &Place,
         workers: impl Iterator<Item = (u16, Pid)>,
-        listeners: &[Listener],
+        listeners: impl Iterator<Item = &'l Listener>,
         now_us: u64,
     ) -> Self {
         let socket = |listener: &Listener| {
@@ -55,7 +55,7 @@ impl Facts {
             uid: nix::unistd::getuid().as_raw(),
             gid: nix::unistd::getgid().as_raw(),
             cwd: cwd.to_string_lossy().into_owned(),
-            sockets: listeners.iter().map(socket).collect(),
+            sockets: listeners.map(socket).collect(),
             memory: workers
                 .filter_map(|(slot, pid)| Some((slot, occupied(pid)?)))
                 .collect(),

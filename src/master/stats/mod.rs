@@ -42,7 +42,7 @@ pub(super) enum Source {
     Connection(u64),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct StatsServer {
     listeners: Vec<Listener>,
     style: StatsStyle,
