@@ -41,6 +41,9 @@ impl Core {
         let newest = self.area.entry(head).map_or(0, |entry| entry.position);
         let wall_us = self.event_loop.wall_us();
         let mut laggards = std::mem::take(&mut self.laggards);
+        // Whoever caught up and fell behind again since is on the list twice.
+        laggards.sort_unstable();
+        laggards.dedup();
         laggards.retain(|&key| {
             let Some(client) = self.clients.get(key) else {
                 return false;
@@ -139,6 +142,9 @@ impl Core {
             .max(horizon);
         let mut oldest = u64::MAX;
         let mut halves = std::mem::take(&mut self.halves);
+        // Whoever finished one frame and was cut in the next is on the list twice.
+        halves.sort_unstable();
+        halves.dedup();
         halves.retain(|&key| {
             let half = self
                 .clients
