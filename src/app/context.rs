@@ -92,7 +92,7 @@ pub trait Operations {
         message: &Message<'_>,
     ) -> Result<Published, PublishError>;
     /// See [`Context::status`].
-    fn status(&self) -> Status;
+    fn status(&mut self) -> Status;
     /// The shared area.
     fn shared_area(&self) -> &SharedArea;
     /// See [`Context::send_from_area`].
@@ -204,7 +204,7 @@ impl<'a> Context<'a> {
     }
 
     /// What the server shows of itself, all workers included. Walks the channel table.
-    pub fn status(&self) -> Status {
+    pub fn status(&mut self) -> Status {
         self.operations.status()
     }
 

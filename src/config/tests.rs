@@ -177,6 +177,28 @@ fn the_api_is_on_loopback_unless_its_address_says_otherwise() {
 }
 
 #[test]
+fn statistics_are_written_where_and_how_it_is_said() {
+    let given = config(&[
+        "-s",
+        ":1",
+        "--stats=:1717",
+        "--stats-server",
+        "/s",
+        "--stats-http",
+    ]);
+    let given = given.unwrap();
+    let shown: Vec<String> = given.stats.iter().map(Address::to_string).collect();
+    assert_eq!(shown, ["127.0.0.1:1717", "/s"]);
+    assert!(given.stats_style.http && !given.stats_style.minified);
+    assert!(
+        config(&["-s", ":1", "--stats-minified"])
+            .unwrap()
+            .stats_style
+            .minified
+    );
+}
+
+#[test]
 fn a_token_is_never_shown() {
     let given = config(&["-s", ":1", "--api-token", "s3cret"]).unwrap();
     assert!(given.api_token.as_ref().unwrap().matches(b"s3cret"));

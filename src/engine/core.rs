@@ -26,6 +26,9 @@ pub(super) const LINGER_MS: u64 = 2_000;
 /// How long the peer may take to answer our close frame.
 pub(super) const CLOSING_MS: u64 = 5_000;
 
+/// The board is told what has happened so often: nothing is decided by it, and a busy turn is short.
+const FIGURES_MS: u64 = 10;
+
 /// A conversation that is over.
 #[derive(Debug)]
 pub(super) struct Gone {
@@ -86,8 +89,9 @@ pub(super) struct Core {
     pub(super) again: bool,
     pub(super) delivered: u64,
     pub(super) lapped: u64,
-    /// What has happened since the board was told last.
+    /// What has happened since the board was told last, and when it is told next.
     pub(super) figures: Figures,
+    figures_due_ms: u64,
     /// Announced ranges that a client did not get because they had changed.
     pub(super) stale: u64,
     /// Areas that apps want to be told about.
@@ -134,6 +138,7 @@ impl Core {
             delivered: 0,
             lapped: 0,
             figures: Figures::default(),
+            figures_due_ms: 0,
             stale: 0,
             watched: Vec::new(),
             now_ms,
@@ -317,6 +322,15 @@ impl Core {
             .count_lapped(std::mem::take(&mut self.lapped));
         self.participant
             .count_stale(std::mem::take(&mut self.stale));
+        // The last client's figures must not be forgotten when the worker leaves.
+        if self.now_ms >= self.figures_due_ms || self.clients.is_empty() {
+            self.figures_due_ms = self.now_ms + FIGURES_MS;
+            self.report_figures();
+        }
+    }
+
+    /// Tells the board what has happened.
+    pub(super) fn report_figures(&mut self) {
         self.participant.count_figures(&mut self.figures);
     }
 }

@@ -163,7 +163,8 @@ impl Operations for Core {
         self.publish_or_fail(channel, message)
     }
 
-    fn status(&self) -> status::Status {
+    fn status(&mut self) -> status::Status {
+        self.report_figures();
         let now_us = self.event_loop.wall_us();
         status::collect(&self.area, &self.settings.place, now_us)
     }

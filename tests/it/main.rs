@@ -46,6 +46,8 @@ mod slow;
 #[cfg(test)]
 mod start;
 #[cfg(test)]
+mod stats;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod stop;

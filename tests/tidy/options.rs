@@ -9,7 +9,7 @@ use crate::tree::Source;
 const PAGE: &str = "docs/options.md";
 
 /// Options of other programs that our documents show.
-const FOREIGN: [&str; 9] = [
+const FOREIGN: [&str; 10] = [
     "fuzz-dir",
     "release",
     "test",
@@ -19,6 +19,7 @@ const FOREIGN: [&str; 9] = [
     "cfg",
     "all-targets",
     "url",
+    "unix-socket",
 ];
 
 /// Options of the verbs of the program, which the table of server options does not list.
