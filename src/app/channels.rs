@@ -78,7 +78,9 @@ impl App for Channels {
         if let Err(error) = cx.publish(channel, &message) {
             let code = match error {
                 super::PublishError::TooLarge { .. } => 1009,
-                super::PublishError::Full | super::PublishError::Name(_) => 1013,
+                super::PublishError::Full
+                | super::PublishError::Name(_)
+                | super::PublishError::Area(_) => 1013,
             };
             cx.close(client, code, &error.to_string());
         }

@@ -3,6 +3,8 @@
 use super::{ClientId, Message};
 use crate::channel::{ChannelName, InvalidName};
 use crate::protocol::http::Status;
+use crate::protocol::websocket::Kind;
+use crate::sharedarea::{AreaError, SharedArea};
 
 /// How an upgrade is accepted.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +23,20 @@ pub enum SendError {
     /// More than `--outbox-max` is waiting for this client already.
     #[error("the client's outbox is full")]
     Full,
+    /// The area or the range does not work.
+    #[error(transparent)]
+    Area(#[from] AreaError),
+}
+
+/// A range of an area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AreaRange {
+    /// The area's number.
+    pub area: u8,
+    /// The first byte.
+    pub position: u64,
+    /// Number of bytes; `None` is the rest of the area, or of what [`crate::sharedarea::Area::used`] says.
+    pub bytes: Option<u64>,
 }
 
 /// Why a message was not published.
@@ -40,6 +56,9 @@ pub enum PublishError {
     /// Too many messages wait already for room in the log.
     #[error("too many messages wait for room in the log")]
     Full,
+    /// The area or the range does not work.
+    #[error(transparent)]
+    Area(#[from] AreaError),
 }
 
 /// What the engine does for an application; reached through [`Context`].
@@ -62,6 +81,24 @@ pub trait Operations {
         channel: ChannelName<'_>,
         message: &Message<'_>,
     ) -> Result<(), PublishError>;
+    /// The shared area.
+    fn shared_area(&self) -> &SharedArea;
+    /// See [`Context::send_from_area`].
+    fn send_from_area(
+        &mut self,
+        client: ClientId,
+        range: AreaRange,
+        kind: Kind,
+    ) -> Result<(), SendError>;
+    /// See [`Context::broadcast_from_area`].
+    fn broadcast_from_area(
+        &mut self,
+        range: AreaRange,
+        channel: ChannelName<'_>,
+        kind: Kind,
+    ) -> Result<(), PublishError>;
+    /// See [`Context::watch_area`].
+    fn watch_area(&mut self, area: u8, on: bool) -> Result<(), AreaError>;
     /// See [`Context::pause`].
     fn pause(&mut self, client: ClientId);
     /// See [`Context::resume`].
@@ -138,6 +175,65 @@ impl<'a> Context<'a> {
     pub fn publish(&mut self, channel: &str, message: &Message<'_>) -> Result<(), PublishError> {
         self.operations
             .publish(ChannelName::parse(channel)?, message)
+    }
+
+    /// The shared area, for [`SharedArea::area`].
+    pub fn shared_area(&self) -> &SharedArea {
+        self.operations.shared_area()
+    }
+
+    /// Sends a range of an area to one client as one message; `bytes` `None` is the rest of the area, or
+    /// of what [`crate::sharedarea::Area::used`] says. Large ranges go out straight from where they lie, and only what
+    /// the socket does not take is copied. A text message must be UTF-8, which is not checked.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent then.
+    pub fn send_from_area(
+        &mut self,
+        client: ClientId,
+        area: u8,
+        position: u64,
+        bytes: Option<u64>,
+        kind: Kind,
+    ) -> Result<(), SendError> {
+        let range = AreaRange {
+            area,
+            position,
+            bytes,
+        };
+        self.operations.send_from_area(client, range, kind)
+    }
+
+    /// Sends a range of an area as one message to every client of every worker that listens to
+    /// `channel`: one entry of the log, and no copy. Clients whose turn has not come when the area is
+    /// updated the next time do not get it; it is counted as stale.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub fn broadcast_from_area(
+        &mut self,
+        area: u8,
+        position: u64,
+        bytes: Option<u64>,
+        channel: &str,
+        kind: Kind,
+    ) -> Result<(), PublishError> {
+        let range = AreaRange {
+            area,
+            position,
+            bytes,
+        };
+        let channel = ChannelName::parse(channel)?;
+        self.operations.broadcast_from_area(range, channel, kind)
+    }
+
+    /// From now on [`super::App::area_updated`] is told when the area was updated, the first time in the
+    /// next turn; or with `false` not any more.
+    ///
+    /// # Errors
+    /// [`AreaError::NoArea`].
+    pub fn watch_area(&mut self, area: u8, on: bool) -> Result<(), AreaError> {
+        self.operations.watch_area(area, on)
     }
 
     /// Reads no more from the client until [`Self::resume`]; what it sends waits in the kernel.

@@ -14,7 +14,9 @@ impl App for Echo {
     fn message(&mut self, cx: &mut Context<'_>, client: ClientId, message: Message<'_>) {
         match cx.send(client, &message) {
             Ok(()) | Err(SendError::NotOpen) => {}
-            Err(SendError::Full) => cx.close(client, 1013, "too much is waiting for you"),
+            Err(SendError::Full | SendError::Area(_)) => {
+                cx.close(client, 1013, "too much is waiting for you");
+            }
         }
     }
 }

@@ -19,9 +19,9 @@ use crate::protocol::websocket::{Closed, Kind};
 pub use crate::event_loop::Key as ClientId;
 pub use apps::{AppId, Apps, UnknownApp};
 pub use channels::Channels;
-pub use context::{Accept, Context, Operations, PublishError, SendError};
+pub use context::{Accept, AreaRange, Context, Operations, PublishError, SendError};
 pub use echo::Echo;
-pub use per_client::{PerClient, WebSocket, per_client};
+pub use per_client::{AreaSendError, PerClient, WebSocket, per_client};
 
 /// A whole text or binary message. The payload of a text message is UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,6 +177,12 @@ pub trait App {
         )
         .with("Upgrade", "websocket")
         .with("Connection", "upgrade")
+    }
+
+    /// An area that [`Context::watch_area`] was called for has been updated; several updates may be told
+    /// as one.
+    fn area_updated(&mut self, cx: &mut Context<'_>, area: u8, updates: u64) {
+        let _: (&Context<'_>, u8, u64) = (cx, area, updates);
     }
 
     /// A turn of the loop is about to end. `true` asks for another one without waiting.

@@ -67,8 +67,9 @@ impl Batch {
         Self::default()
     }
 
-    /// Reads entries from `next` to `head`, but not more than fit into one batch, and sorts those
-    /// that somebody listens to. Returns the first entry that was not read.
+    /// Reads entries from `next` to `head`, but not more than fit into one batch and none behind the
+    /// next announcement, and sorts those that somebody listens to. Returns the first entry that was
+    /// not read. The first one is no announcement.
     ///
     /// The caller has pinned the spool from the first entry on, so that what is found stays there.
     ///
@@ -85,6 +86,9 @@ impl Batch {
         let end = head.min(next.saturating_add(ENTRIES_PER_BATCH_MAX - 1));
         for seq in next..=end {
             let entry = area.entry(seq).inspect_err(|_| self.clear())?;
+            if entry.announced.is_some() && seq > next {
+                return Ok(seq);
+            }
             if let Some(channel) = self.listened(area, subscriptions, &entry) {
                 self.push(
                     channel,

@@ -8,6 +8,7 @@
 //! by whoever knows the applications.
 
 mod address;
+mod area_option;
 mod channel_rule;
 mod command;
 mod environment;

@@ -14,6 +14,7 @@ use super::environment::Environment;
 use super::options::OptionSpec;
 use super::values::Refused;
 use crate::protocol::websocket::{DeflatePolicy, OriginRule};
+use crate::sharedarea::AreaSpec;
 
 /// Most workers: the board has 64 seats, one of them is the master's and one is the spare of a reload.
 pub const PROCESSES_MAX: u16 = 62;
@@ -52,6 +53,8 @@ pub struct Config {
     pub http_keepalive_ms: u64,
     /// Clients get this long to leave at a stop or restart.
     pub drain_timeout_ms: u64,
+    /// Over this time the clients that a reload must close are spread.
+    pub drain_spread_ms: u64,
     /// Largest request head.
     pub head_bytes_max: usize,
     /// Most header fields of a request.
@@ -78,6 +81,8 @@ pub struct Config {
     pub log_entries: u32,
     /// Places in the channel table; a power of two.
     pub channels_max: u32,
+    /// Plain areas of shared memory, by number.
+    pub areas: Vec<AreaSpec>,
     /// What holds for slow clients, by channel; the first rule that covers a name counts.
     pub channel_rules: Vec<ChannelRule>,
     /// Name of this instance; None takes the port.
@@ -227,6 +232,7 @@ impl Config {
             handshake_timeout_ms: 10_000,
             http_keepalive_ms: 30_000,
             drain_timeout_ms: 8_000,
+            drain_spread_ms: 2_000,
             head_bytes_max: 16 * 1024,
             headers_max: 100,
             target_bytes_max: 8192,
@@ -240,6 +246,7 @@ impl Config {
             spool_bytes,
             log_entries: entries_for(spool_bytes),
             channels_max: 16_384,
+            areas: Vec::new(),
             channel_rules: Vec::new(),
             instance: None,
             run_dir: environment.run_dir(),

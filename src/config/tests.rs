@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::options::{self, Takes};
 use super::*;
+use crate::sharedarea::AreaSize;
 
 fn environment() -> Environment {
     Environment {
@@ -310,7 +311,7 @@ fn options_page_on_disk_is_current() {
 
 #[test]
 fn every_value_lands_in_its_field() {
-    let words = "--socket :1 --listen 77 --drain-timeout 1.5 --max-clients 9 --origin https://a.example \
+    let words = "--socket :1 --listen 77 --drain-timeout 1.5 --drain-spread 0.5 --max-clients 9 --origin https://a.example \
         --handshake-timeout 2 --http-keepalive 0 --buffer-size 4096 --http-headers-max 50 \
         --http-target-max 300 --websockets-ping-freq 7 --websockets-pong-tolerance 4 \
         --websockets-max-fragments 70000 --websockets-deflate-threshold 99 --log-entries 1024 \
@@ -319,6 +320,7 @@ fn every_value_lands_in_its_field() {
     let config = config(&words).unwrap();
     assert_eq!(config.listen_backlog, 77);
     assert_eq!(config.drain_timeout_ms, 1500);
+    assert_eq!(config.drain_spread_ms, 500);
     assert_eq!(config.clients_max, 9);
     assert_eq!(config.origins, ["https://a.example".parse().unwrap()]);
     assert_eq!(config.handshake_timeout_ms, 2000);
@@ -334,4 +336,17 @@ fn every_value_lands_in_its_field() {
     assert_eq!(config.channels_max, 512);
     assert_eq!(config.log_level, Some(log::LevelFilter::Warn));
     assert_eq!(config.channel_rules[0].policy.slow, Slow::Gap);
+}
+
+#[test]
+fn areas_are_numbered_as_they_are_given() {
+    let config = config(&["-s", ":1", "--sharedarea", "2", "-A", "size=9,name=frames"]).unwrap();
+    let sizes: Vec<_> = config.areas.iter().map(|area| area.size).collect();
+    assert_eq!(sizes, [AreaSize::Pages(2), AreaSize::Bytes(9)]);
+    let error = self::config(&["-s", ":1", "--sharedarea", "file=/x"]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--sharedarea \"file=/x\" (command line): allowed is a value that says how large the area is: \
+         pages=N or size=BYTES is missing"
+    );
 }

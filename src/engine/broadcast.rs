@@ -10,7 +10,7 @@ use log::debug;
 
 use crate::channel::{Batch, Memberships, Piece, Run};
 use crate::event_loop::Key;
-use crate::sharedarea::{Lapped, SharedArea};
+use crate::sharedarea::{Entry, Lapped, SharedArea};
 use crate::sys::socket::{self, Progress};
 
 use super::client::{Client, Marks};
@@ -47,19 +47,26 @@ impl Core {
                 break;
             }
             let mut batch = std::mem::take(&mut self.batch);
-            let scanned = self
-                .pin_from(self.next)
-                .and_then(|()| batch.scan(&self.area, &self.subscriptions, self.next, head));
-            match scanned {
-                Ok(next) => {
-                    self.deliver(&batch);
-                    self.next = next;
-                }
+            match self.deliver_some(&mut batch, head) {
+                Ok(next) => self.next = next,
                 Err(Lapped) => self.worker_lapped(),
             }
             self.batch = batch;
         }
         self.repin();
+    }
+
+    /// Delivers what can be delivered together: an announced range, or messages up to the next one.
+    /// Returns the first entry that was not looked at.
+    fn deliver_some(&mut self, batch: &mut Batch, head: u64) -> Result<u64, Lapped> {
+        let first = self.pin_from(self.next)?;
+        if first.announced.is_some() {
+            self.deliver_announced(&first, batch);
+            return Ok(self.next + 1);
+        }
+        let next = batch.scan(&self.area, &self.subscriptions, self.next, head)?;
+        self.deliver(batch);
+        Ok(next)
     }
 
     /// Channels that had no place in the shared table when the first client came may have one now;
@@ -139,8 +146,8 @@ impl Core {
         }
     }
 
-    fn fall_behind(&mut self, key: Key, behind: Behind) {
-        if let Some(half) = &behind.half {
+    pub(super) fn fall_behind(&mut self, key: Key, behind: Behind) {
+        if let Some(half) = behind.half.as_ref().filter(|half| half.rescued.is_none()) {
             self.oldest_half = self.oldest_half.min(half.frame.position);
             self.halves.push(key);
         }
@@ -196,6 +203,11 @@ impl Core {
                 client.behind = None;
                 break;
             }
+            match self.pass_announced(key, next) {
+                Some(true) => continue,
+                Some(false) => break,
+                None => {}
+            }
             let Ok(end) = self.gather(key, next, &mut run) else {
                 self.lag(key);
                 continue;
@@ -231,11 +243,14 @@ impl Core {
     /// returns the first entry that was not looked at.
     fn gather(&mut self, key: Key, next: u64, run: &mut Run) -> Result<u64, Lapped> {
         run.clear();
-        self.pin_from(next)?;
+        let _first = self.pin_from(next)?;
         let end = self.next.min(next + CATCH_UP_ENTRIES);
         let mut bytes = 0;
         for seq in next..end {
             let entry = self.area.entry(seq)?;
+            if entry.announced.is_some() {
+                return Ok(seq);
+            }
             let channel = self.batch.listened(&self.area, &self.subscriptions, &entry);
             let client = self.clients.get(key);
             if let (Some(channel), Some(client)) = (channel, client)
@@ -255,11 +270,13 @@ impl Core {
         Ok(end)
     }
 
-    /// From now on no writer overwrites the spool from the entry `seq` on, if it is still there.
-    fn pin_from(&self, seq: u64) -> Result<(), Lapped> {
-        let start = self.area.entry(seq)?.record_position();
+    /// From now on no writer overwrites the spool from the entry `seq` on, if it is still there; it is
+    /// returned.
+    pub(super) fn pin_from(&self, seq: u64) -> Result<Entry, Lapped> {
+        let entry = self.area.entry(seq)?;
+        let start = entry.record_position();
         if self.participant.pin(self.oldest_half.min(start)) {
-            Ok(())
+            Ok(entry)
         } else {
             Err(Lapped)
         }

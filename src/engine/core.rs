@@ -14,7 +14,9 @@ use crate::protocol::websocket::{CloseCode, Closed, Codec, State};
 use crate::sharedarea::{Participant, SharedArea};
 
 use super::Settings;
+use super::areas::Watched;
 use super::client::{Client, Marks, Phase};
+use super::farewells::{self, Farewells};
 use super::half::Rescued;
 use super::output::Output;
 use super::publish::Waiting;
@@ -79,10 +81,15 @@ pub(super) struct Core {
     pub(super) gone: Vec<Gone>,
     /// Everybody is to leave, with this close code.
     pub(super) draining: Option<CloseCode>,
+    pub(super) farewells: Farewells,
     /// The next turn must not wait.
     pub(super) again: bool,
     pub(super) delivered: u64,
     pub(super) lapped: u64,
+    /// Announced ranges that a client did not get because they had changed.
+    pub(super) stale: u64,
+    /// Areas that apps want to be told about.
+    pub(super) watched: Vec<Watched>,
     pub(super) now_ms: u64,
 }
 
@@ -120,9 +127,12 @@ impl Core {
             opened: Vec::new(),
             gone: Vec::new(),
             draining: None,
+            farewells: Farewells::default(),
             again: false,
             delivered: 0,
             lapped: 0,
+            stale: 0,
+            watched: Vec::new(),
             now_ms,
         })
     }
@@ -133,13 +143,16 @@ impl Core {
         if let Some(at_ms) = self.timers.next() {
             timeout = timeout.min(Duration::from_millis(at_ms.saturating_sub(self.now_ms)));
         }
+        if !self.farewells.is_empty() {
+            timeout = timeout.min(Duration::from_millis(farewells::STEP_MS));
+        }
         if !self.waiting.is_empty() {
             timeout = timeout.min(Duration::from_millis(1));
         }
         if std::mem::take(&mut self.again) || !self.unread.is_empty() {
             timeout = Duration::ZERO;
         }
-        if timeout.is_zero() || !self.participant.park(self.next - 1) {
+        if timeout.is_zero() || !self.park() {
             self.now_ms = self.event_loop.wait(Some(Duration::ZERO), ready)?;
             return Ok(());
         }
@@ -147,6 +160,18 @@ impl Core {
         self.participant.unpark();
         self.now_ms = waited?;
         Ok(())
+    }
+
+    /// Whether it may sleep: there is nothing new in the log and in the areas that somebody watches.
+    fn park(&self) -> bool {
+        if !self.participant.park(self.next - 1) {
+            return false;
+        }
+        let knows_all = self.knows_updates();
+        if !knows_all {
+            self.participant.unpark();
+        }
+        knows_all
     }
 
     pub(super) fn take_unread(&mut self) -> Vec<Key> {
@@ -275,5 +300,7 @@ impl Core {
             .count_delivered(std::mem::take(&mut self.delivered));
         self.participant
             .count_lapped(std::mem::take(&mut self.lapped));
+        self.participant
+            .count_stale(std::mem::take(&mut self.stale));
     }
 }

@@ -47,6 +47,8 @@ impl Half {
 #[derive(Debug, Default)]
 pub(super) struct Rescued {
     by_position: HashMap<u64, Weak<Vec<u8>>>,
+    /// Frames of announced ranges, by the number of the entry.
+    by_entry: HashMap<u64, Weak<Vec<u8>>>,
 }
 
 impl Rescued {
@@ -59,8 +61,7 @@ impl Rescued {
         {
             return Some(copy);
         }
-        self.by_position.retain(|_, copy| copy.strong_count() > 0);
-        if self.bytes() + frame.bytes as usize > RESCUED_BYTES_MAX {
+        if !self.has_room(frame.bytes as usize) {
             return None;
         }
         let mut bytes = Vec::with_capacity(frame.bytes as usize);
@@ -71,10 +72,28 @@ impl Rescued {
         Some(copy)
     }
 
+    /// The copy of an announced range's frame, if somebody still hangs at it.
+    pub(super) fn of_entry(&self, seq: u64) -> Option<Rc<Vec<u8>>> {
+        self.by_entry.get(&seq).and_then(Weak::upgrade)
+    }
+
+    /// Remembers the frame of an announced range.
+    pub(super) fn keep(&mut self, seq: u64, frame: &Rc<Vec<u8>>) {
+        self.by_entry.insert(seq, Rc::downgrade(frame));
+    }
+
+    /// Whether so many bytes more may be copied.
+    pub(super) fn has_room(&mut self, bytes: usize) -> bool {
+        self.by_position.retain(|_, copy| copy.strong_count() > 0);
+        self.by_entry.retain(|_, copy| copy.strong_count() > 0);
+        self.bytes() + bytes <= RESCUED_BYTES_MAX
+    }
+
     /// Bytes of all copies.
     pub(super) fn bytes(&self) -> usize {
         self.by_position
             .values()
+            .chain(self.by_entry.values())
             .filter_map(Weak::upgrade)
             .map(|copy| copy.len())
             .sum()

@@ -15,10 +15,12 @@
 //! * an app is never called while it runs: calls of an app that have consequences for an app are
 //!   noted and carried out by `settle`.
 
+mod areas;
 mod broadcast;
 mod client;
 mod core;
 mod deadlines;
+mod farewells;
 mod half;
 mod handover;
 mod handshake;
@@ -38,7 +40,6 @@ use std::time::Duration;
 use crate::app::{Apps, Context};
 use crate::event_loop::{Key, Ready, Source};
 use crate::net::Transport;
-use crate::protocol::websocket::CloseCode;
 use crate::sharedarea::{Participant, SharedArea};
 
 use self::core::{Core, Gone};
@@ -101,7 +102,13 @@ impl Engine {
         self.core.flush_dirty();
         self.core.fan_out();
         self.ring_alarms();
+        self.say_farewells();
         let Self { apps, core, .. } = self;
+        for (area, updates) in core.take_updates() {
+            for app in apps.iter_mut() {
+                app.area_updated(&mut Context::new(core), area, updates);
+            }
+        }
         for app in apps.iter_mut() {
             core.again |= app.turn(&mut Context::new(core));
         }
@@ -146,24 +153,6 @@ impl Engine {
     /// Gives away the clients that have not said anything yet: another worker can begin with them.
     pub fn take_silent(&mut self) -> Vec<Transport> {
         self.core.take_silent()
-    }
-
-    /// Ends all clients, politely, with this close code. [`Self::clients`] tells when they are gone.
-    ///
-    /// Connections that ask for something from now on are refused; but when the server only
-    /// restarts (1012) they get what they ask for, and then are ended like the others.
-    pub fn drain(&mut self, code: u16) {
-        self.core.draining = Some(CloseCode(code));
-        for key in self.core.clients.keys() {
-            if let Some(app) = self.core.open_app(key) {
-                let context = &mut Context::new(&mut self.core);
-                self.apps.get_mut(app).drain(context, key, code);
-            } else {
-                self.core.drop_idle(key);
-            }
-        }
-        self.settle();
-        self.core.flush_dirty();
     }
 
     fn client_ready(&mut self, key: Key, event: &Ready) {

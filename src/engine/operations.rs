@@ -1,10 +1,11 @@
 //! What apps may do: the engine's side of [`Context`](crate::app::Context).
 
-use crate::app::{Accept, Message, Operations, PublishError, SendError};
+use crate::app::{Accept, AreaRange, Message, Operations, PublishError, SendError};
 use crate::channel::{ChannelName, Membership};
 use crate::event_loop::Key;
 use crate::protocol::http::Status;
-use crate::protocol::websocket::{CloseCode, Connection, State, Upgrade, write_accept};
+use crate::protocol::websocket::{CloseCode, Connection, Kind, State, Upgrade, write_accept};
+use crate::sharedarea::{AreaError, SharedArea};
 
 use super::client::{Client, Marks, Phase};
 use super::core::Core;
@@ -49,12 +50,7 @@ impl Operations for Core {
     }
 
     fn send(&mut self, key: Key, message: &Message<'_>) -> Result<(), SendError> {
-        let waiting = self
-            .clients
-            .get(key)
-            .map_or(0, |client| client.outbox.len());
-        let corked = self.output.corked_bytes(key);
-        if waiting > 0 && waiting + corked >= self.settings.outbox_bytes_max {
+        if self.is_full(key) {
             return Err(SendError::Full);
         }
         if message.payload.len() >= LARGE_BYTES && self.send_large(key, message) {
@@ -65,6 +61,27 @@ impl Operations for Core {
         })
         .and_then(Result::ok)
         .ok_or(SendError::NotOpen)
+    }
+
+    fn shared_area(&self) -> &SharedArea {
+        &self.area
+    }
+
+    fn send_from_area(&mut self, key: Key, range: AreaRange, kind: Kind) -> Result<(), SendError> {
+        self.send_range(key, range, kind)
+    }
+
+    fn broadcast_from_area(
+        &mut self,
+        range: AreaRange,
+        channel: ChannelName<'_>,
+        kind: Kind,
+    ) -> Result<(), PublishError> {
+        self.announce_or_wait(range, channel, kind)
+    }
+
+    fn watch_area(&mut self, area: u8, on: bool) -> Result<(), AreaError> {
+        self.set_watched(area, on)
     }
 
     fn close(&mut self, key: Key, code: u16, reason: &str) {
@@ -157,6 +174,14 @@ impl Operations for Core {
 }
 
 impl Core {
+    /// Whether too much waits for a client already.
+    pub(super) fn is_full(&self, key: Key) -> bool {
+        let client = self.clients.get(key);
+        let waiting = client.map_or(0, |client| client.outbox.len());
+        let corked = self.output.corked_bytes(key);
+        waiting > 0 && waiting + corked >= self.settings.outbox_bytes_max
+    }
+
     /// A client that is closing or gone gets nothing from the log any more.
     pub(super) fn leave_all_channels(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else {

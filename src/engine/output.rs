@@ -2,11 +2,14 @@
 //! not take them, flushed at the end of a turn when they came from elsewhere.
 
 use std::io::IoSlice;
+use std::os::fd::AsFd;
 
-use crate::app::Message;
+use crate::app::{Message, SendError};
 use crate::event_loop::Key;
 use crate::net::Progress;
 use crate::protocol::websocket::{State, frame_header};
+use crate::sharedarea::Reading;
+use crate::sys::socket;
 
 use super::client::{Client, Marks, Phase};
 use super::core::{Core, LINGER_MS};
@@ -140,6 +143,58 @@ impl Core {
             self.output.corked.clear();
         }
         true
+    }
+
+    /// Sends a frame whose payload is a range of an area: from where it lies, if it is large and the
+    /// client can take it now; what is left of it is copied.
+    pub(super) fn send_from(
+        &mut self,
+        key: Key,
+        reading: &Reading<'_>,
+        header: &[u8],
+        (position, bytes): (u64, u32),
+    ) -> Result<(), SendError> {
+        let Some(client) = self.clients.get_mut(key) else {
+            return Err(SendError::NotOpen);
+        };
+        let direct = bytes as usize >= LARGE_BYTES
+            && reading.is_mapped()
+            && client.outbox.is_empty()
+            && !client.is_mid_frame()
+            && !client.marks.contains(Marks::FROZEN);
+        if !direct {
+            let out = self.output.sink(key, &mut client.outbox, &mut client.marks);
+            let start = out.len();
+            out.extend_from_slice(header);
+            let copied = reading.copy(position, Some(u64::from(bytes)), out);
+            return Ok(copied.inspect_err(|_| out.truncate(start))?);
+        }
+        let mut head = if self.output.reader == Some(key) {
+            std::mem::take(&mut self.output.corked)
+        } else {
+            Vec::new()
+        };
+        head.extend_from_slice(header);
+        let fd = client.transport.as_fd();
+        let result = reading.send(fd, &head, position, u64::from(bytes));
+        let sent = match socket::progress_of(result) {
+            Ok(Progress::Moved(bytes)) => bytes,
+            Ok(Progress::Blocked) => 0,
+            Ok(Progress::Ended) | Err(_) => {
+                self.lost(key);
+                return Err(SendError::NotOpen);
+            }
+        };
+        let of_head = sent.min(head.len());
+        client.outbox.push(&head[of_head..]);
+        let done = (sent - of_head) as u64;
+        let rest = Some(u64::from(bytes) - done);
+        let copied = reading.copy(position + done, rest, client.outbox.tail());
+        if copied.is_err() {
+            // Half of it is out.
+            self.lost(key);
+        }
+        Ok(copied?)
     }
 
     /// Sends what others have put into outboxes during this turn.

@@ -3,7 +3,7 @@
 use crate::app::{Message, PublishError};
 use crate::channel::ChannelName;
 use crate::protocol::websocket::{Kind, frame_header};
-use crate::sharedarea::{self, EntryFlags, Publication};
+use crate::sharedarea::{self, Announced, Announcement, EntryFlags, Publication, Published};
 
 use super::core::Core;
 
@@ -15,7 +15,32 @@ const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(super) struct Waiting {
     channel: Box<str>,
     flags: EntryFlags,
-    frame: Vec<u8>,
+    content: Content,
+}
+
+/// What is published.
+#[derive(Debug)]
+enum Content {
+    Frame(Vec<u8>),
+    /// A range of an area; if that is updated meanwhile, the announcement will be stale.
+    Range(Announced),
+}
+
+impl Content {
+    /// What it takes while it waits.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.len(),
+            Self::Range(_) => size_of::<Waiting>(),
+        }
+    }
+}
+
+fn flags_of(kind: Kind) -> EntryFlags {
+    match kind {
+        Kind::Text => EntryFlags::TEXT,
+        Kind::Binary => EntryFlags::BINARY,
+    }
 }
 
 impl Core {
@@ -26,23 +51,42 @@ impl Core {
         message: &Message<'_>,
     ) -> Result<(), PublishError> {
         let header = frame_header(message.kind, false, message.payload.len());
-        let flags = match message.kind {
-            Kind::Text => EntryFlags::TEXT,
-            Kind::Binary => EntryFlags::BINARY,
-        };
+        let flags = flags_of(message.kind);
         let parts = [header.as_bytes(), &message.payload];
         if self.waiting.is_empty() && self.try_publish(channel.as_str(), flags, &parts)? {
             return Ok(());
         }
-        let frame = parts.concat();
-        if self.waiting_bytes + frame.len() > WAITING_BYTES_MAX {
+        self.wait_with(channel, flags, Content::Frame(parts.concat()))
+    }
+
+    /// The same for a range of an area.
+    pub(super) fn announce_range(
+        &mut self,
+        channel: ChannelName<'_>,
+        range: Announced,
+        kind: Kind,
+    ) -> Result<(), PublishError> {
+        let flags = flags_of(kind);
+        if self.waiting.is_empty() && self.try_announce(channel.as_str(), flags, range)? {
+            return Ok(());
+        }
+        self.wait_with(channel, flags, Content::Range(range))
+    }
+
+    fn wait_with(
+        &mut self,
+        channel: ChannelName<'_>,
+        flags: EntryFlags,
+        content: Content,
+    ) -> Result<(), PublishError> {
+        if self.waiting_bytes + content.bytes() > WAITING_BYTES_MAX {
             return Err(PublishError::Full);
         }
-        self.waiting_bytes += frame.len();
+        self.waiting_bytes += content.bytes();
         self.waiting.push_back(Waiting {
             channel: channel.as_str().into(),
             flags,
-            frame,
+            content,
         });
         Ok(())
     }
@@ -55,15 +99,38 @@ impl Core {
         parts: &[&[u8]],
     ) -> Result<bool, PublishError> {
         let time_us = self.event_loop.wall_us();
-        let publication = Publication {
+        let published = self.participant.publish(&Publication {
             channel,
             flags,
             parts,
             alternate: &[],
             origin: 0,
             time_us,
-        };
-        match self.participant.publish(&publication) {
+        });
+        self.was_taken(published)
+    }
+
+    fn try_announce(
+        &mut self,
+        channel: &str,
+        flags: EntryFlags,
+        range: Announced,
+    ) -> Result<bool, PublishError> {
+        let time_us = self.event_loop.wall_us();
+        let published = self.participant.announce(&Announcement {
+            channel,
+            flags,
+            range,
+            time_us,
+        });
+        self.was_taken(published)
+    }
+
+    fn was_taken(
+        &mut self,
+        published: Result<Published, sharedarea::PublishError>,
+    ) -> Result<bool, PublishError> {
+        match published {
             Ok(_) => {
                 self.again = true;
                 Ok(true)
@@ -81,13 +148,17 @@ impl Core {
     /// Tries again what had to wait.
     pub(super) fn retry_publications(&mut self) {
         while let Some(first) = self.waiting.pop_front() {
-            match self.try_publish(&first.channel, first.flags, &[&first.frame]) {
+            let taken = match &first.content {
+                Content::Frame(frame) => self.try_publish(&first.channel, first.flags, &[frame]),
+                Content::Range(range) => self.try_announce(&first.channel, first.flags, *range),
+            };
+            match taken {
                 Ok(false) => {
                     self.waiting.push_front(first);
                     return;
                 }
                 // Too large cannot be here: it was told when the message was queued.
-                Ok(true) | Err(_) => self.waiting_bytes -= first.frame.len(),
+                Ok(true) | Err(_) => self.waiting_bytes -= first.content.bytes(),
             }
         }
     }

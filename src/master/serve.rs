@@ -444,6 +444,7 @@ fn warn_of_restart(before: &Config, after: &Config) {
         ),
         ("spool-size", before.spool_bytes != after.spool_bytes),
         ("log-entries", before.log_entries != after.log_entries),
+        ("sharedarea", before.areas != after.areas),
         ("channels-max", before.channels_max != after.channels_max),
         ("instance", before.instance != after.instance),
         ("run-dir", before.run_dir != after.run_dir),

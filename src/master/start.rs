@@ -14,7 +14,9 @@ use super::roster::Roster;
 use super::signals::Signals;
 use crate::config::Config;
 use crate::net::{BindError, ListenOptions, Listener};
-use crate::sharedarea::{CreateError, Geometry, Participant, ParticipantKind, SharedArea};
+use crate::sharedarea::{
+    AreaProblem, AreaSpecError, CreateError, Geometry, Participant, ParticipantKind, SharedArea,
+};
 use crate::sys::limits;
 use crate::sys::process::SingleThreaded;
 
@@ -46,6 +48,9 @@ pub enum StartError {
     /// The shared area's sizes do not go together, or there is no memory.
     #[error("cannot make the shared area: {}", with_cause(.0))]
     Area(#[source] CreateError),
+    /// A plain area cannot be made.
+    #[error(transparent)]
+    PlainArea(#[from] AreaSpecError),
     /// The system refused something else.
     #[error("cannot {doing}: {source}")]
     System {
@@ -74,6 +79,18 @@ impl StartError {
             )
             | Self::TooFewFiles { .. }
             | Self::Area(CreateError::Geometry(_)) => 1,
+            Self::PlainArea(error) => match error.problem {
+                AreaProblem::Memory { .. } => 4,
+                AreaProblem::Size
+                | AreaProblem::TooMany
+                | AreaProblem::Name
+                | AreaProblem::NameTaken(_)
+                | AreaProblem::Open(_)
+                | AreaProblem::NotRegular
+                | AreaProblem::Short { .. }
+                | AreaProblem::NoRoomForHead(_)
+                | AreaProblem::Late => 1,
+            },
             Self::Area(CreateError::Memory { .. }) | Self::System { .. } => 4,
         }
     }
@@ -112,8 +129,10 @@ impl Start {
             (None, Some(listener)) => listener.local_address().instance_name(),
             (None, None) => "master".to_owned(),
         };
-        let (instance, control) = Instance::take(&config.run_dir, &name)?;
+        // Before the place is taken: a missing file is no reason to leave a trace there.
         let area = create_area(&config)?;
+        area.make_areas(&config.areas)?;
+        let (instance, control) = Instance::take(&config.run_dir, &name)?;
         let participant = area
             .join(ParticipantKind::Master, 0)
             .map_err(system("join the shared area"))?;
@@ -125,6 +144,9 @@ impl Start {
             instance.name()
         );
         log::info!("{}", area.describe());
+        for plain in area.areas() {
+            log::info!("{}", plain.describe());
+        }
         for listener in &listeners {
             log::info!("listening on {}", listener.local_address());
         }

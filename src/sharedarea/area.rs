@@ -1,18 +1,19 @@
 //! The handle of a shared area: created by the master, inherited or attached by others; reading,
 //! sending and looking at the board. It must not know whose clients it serves.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use super::algorithm::board;
 use super::algorithm::channels;
 use super::algorithm::lock::{self, Identity};
 use super::algorithm::log::{self as entries, Entry, Lapped, ReadError};
 use super::algorithm::memory::Memory;
 use super::algorithm::spool::{self, Piece, Range};
+use super::algorithm::{areas, board};
+use super::areas::Body;
 use super::geometry::Geometry;
 use super::mapping::PIECES_MAX;
 use super::objects::{AttachError, CreateError, Descriptors, Objects};
@@ -23,7 +24,7 @@ use crate::sys::memory as sys_memory;
 /// survives fork; all copies of a process share one mapping.
 #[derive(Debug, Clone)]
 pub struct SharedArea {
-    inner: Rc<Inner>,
+    pub(super) inner: Rc<Inner>,
 }
 
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Inner {
     pub(super) objects: Objects,
     /// Who this process is when it must take the lock without a participant at hand.
     pub(super) identity: Cell<Option<Identity>>,
+    /// The areas, once they are made or attached.
+    pub(super) bodies: OnceCell<Box<[Body]>>,
 }
 
 /// What the board shows of a participant.
@@ -60,6 +63,8 @@ pub struct ParticipantView {
     pub delivered: u64,
     /// Clients found lapped, likewise.
     pub lapped: u64,
+    /// Announcements that it skipped because their ranges had changed, likewise.
+    pub stale: u64,
     /// Oldest spool byte it holds.
     pub pin: Option<u64>,
 }
@@ -85,6 +90,8 @@ pub struct Counters {
     pub delivered: u64,
     /// Clients found lapped.
     pub lapped: u64,
+    /// Announcements that a worker skipped because their ranges had changed.
+    pub stale: u64,
 }
 
 /// What the board shows of a channel.
@@ -125,6 +132,7 @@ impl SharedArea {
             inner: Rc::new(Inner {
                 objects,
                 identity: Cell::new(None),
+                bodies: OnceCell::new(),
             }),
         }
     }
@@ -274,9 +282,12 @@ impl SharedArea {
         drop(claim);
         // Without an identity of our own the next waiter recovers the lock.
         if let Some(me) = self.inner.identity.get()
-            && lock::is_orphaned(self.objects(), me, slot)
+            && lock::is_orphaned(self.objects(), board::LOCK, me, slot)
         {
             participant::recover(self.objects(), me);
+        }
+        if let Some(me) = self.inner.identity.get() {
+            areas::recover_all(self.objects(), me, slot);
         }
         Ok(true)
     }
@@ -320,6 +331,7 @@ impl SharedArea {
             beat_us: word(board::PARTICIPANT_BEAT_US),
             delivered: word(board::PARTICIPANT_DELIVERED),
             lapped: word(board::PARTICIPANT_LAPPED),
+            stale: word(board::PARTICIPANT_STALE),
             pin: (pin != board::PIN_NONE).then_some(pin),
         })
     }
@@ -343,6 +355,7 @@ impl SharedArea {
             named: word(board::NAMED),
             delivered: sum(board::PARTICIPANT_DELIVERED),
             lapped: sum(board::PARTICIPANT_LAPPED),
+            stale: sum(board::PARTICIPANT_STALE),
         }
     }
 

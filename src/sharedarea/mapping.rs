@@ -102,30 +102,59 @@ impl Mapping {
     /// Sends the pieces, in order, straight from the mapping; without blocking, without SIGPIPE. The
     /// kernel copies the bytes before it returns. At most [`PIECES_MAX`] pieces are looked at.
     pub(super) fn send(&self, socket: BorrowedFd<'_>, pieces: &[Piece]) -> io::Result<usize> {
-        const FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-        let sent = if let [piece] = pieces {
+        if let [piece] = pieces {
             let pointer = self.point(piece.at, piece.bytes, 1);
             // SAFETY: the kernel reads `bytes` inside the mapping and reports errors by its result.
-            unsafe { libc::send(socket.as_raw_fd(), pointer.cast(), piece.bytes, FLAGS) }
-        } else {
-            let empty = libc::iovec {
-                iov_base: std::ptr::null_mut(),
-                iov_len: 0,
-            };
-            let mut vectors = [empty; PIECES_MAX];
-            let count = pieces.len().min(PIECES_MAX);
-            for (vector, piece) in vectors.iter_mut().zip(pieces) {
-                vector.iov_base = self.point(piece.at, piece.bytes, 1).cast();
-                vector.iov_len = piece.bytes;
-            }
-            // SAFETY: all bits zero is a valid message header: null pointers and zero lengths.
-            let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-            message.msg_iov = vectors.as_mut_ptr();
-            message.msg_iovlen = count;
-            // SAFETY: the header and its `count` vectors live on this stack, and every vector lies
-            // inside the mapping.
-            unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, FLAGS) }
-        };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+            let sent =
+                unsafe { libc::send(socket.as_raw_fd(), pointer.cast(), piece.bytes, FLAGS) };
+            return usize::try_from(sent).map_err(|_| io::Error::last_os_error());
+        }
+        let mut vectors = [NO_BYTES; PIECES_MAX];
+        let count = pieces.len().min(PIECES_MAX);
+        for (vector, piece) in vectors.iter_mut().zip(pieces) {
+            *vector = self.vector(*piece);
+        }
+        send_vectors(socket, &mut vectors[..count])
     }
+
+    /// Sends `head` and behind it a piece straight from the mapping, as [`Self::send`] does. A page of
+    /// the mapping that is not there any more is an error, not a signal.
+    pub(super) fn send_behind(
+        &self,
+        socket: BorrowedFd<'_>,
+        head: &[u8],
+        piece: Piece,
+    ) -> io::Result<usize> {
+        let head = libc::iovec {
+            iov_base: head.as_ptr().cast_mut().cast(),
+            iov_len: head.len(),
+        };
+        send_vectors(socket, &mut [head, self.vector(piece)])
+    }
+
+    fn vector(&self, piece: Piece) -> libc::iovec {
+        libc::iovec {
+            iov_base: self.point(piece.at, piece.bytes, 1).cast(),
+            iov_len: piece.bytes,
+        }
+    }
+}
+
+const FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+
+const NO_BYTES: libc::iovec = libc::iovec {
+    iov_base: std::ptr::null_mut(),
+    iov_len: 0,
+};
+
+/// Sends what the vectors point to; each was made by [`Mapping::vector`] or from a live slice.
+fn send_vectors(socket: BorrowedFd<'_>, vectors: &mut [libc::iovec]) -> io::Result<usize> {
+    // SAFETY: all bits zero is a valid message header: null pointers and zero lengths.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = vectors.as_mut_ptr();
+    message.msg_iovlen = vectors.len();
+    // SAFETY: the header and its vectors outlive the call; the kernel reads only where they point to,
+    // which is inside a mapping or a slice that the callers borrow.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, FLAGS) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

@@ -10,6 +10,8 @@
 //! * The **log** is a ring of 64-byte entries that say where the records lie, in one order for
 //!   everybody. Publishing is committing an entry.
 //! * The **board** holds small tables: the writer lock, head and horizon, participants, channels.
+//! * **Areas** are plain memory or files that programs share for their own purposes; a range of one can
+//!   be announced in the log instead of a record in the spool.
 //! * The **bell** is one eventfd; writers ring it for workers that sleep and are concerned.
 //!
 //! Writers take one short lock; readers never lock. A reader **pins** the oldest byte it hands to the
@@ -52,6 +54,8 @@
 #[doc(hidden)]
 pub mod algorithm;
 mod area;
+mod areas;
+mod figures;
 mod geometry;
 mod mapping;
 mod objects;
@@ -60,13 +64,17 @@ mod publication;
 #[cfg(test)]
 mod tests;
 
-pub use algorithm::log::{Entry, EntryFlags, Lapped};
+pub use algorithm::log::{Announced, Entry, EntryFlags, Lapped};
 pub use algorithm::spool::Range;
 pub use area::{ChannelView, Counters, ParticipantView, SharedArea};
+pub use areas::{
+    AREA_NAME_BYTES_MAX, AREAS_MAX, Area, AreaError, AreaInfo, AreaKind, AreaProblem, AreaSize,
+    AreaSource, AreaSpec, AreaSpecError, HEAD_BYTES, Head, HeadError, Reading,
+};
 pub use geometry::{
     CHANNELS_DEFAULT, CHANNELS_MAX, ENTRIES_MAX, ENTRIES_MIN, Geometry, GeometryError,
     SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MAX, SPOOL_BYTES_MIN,
 };
 pub use objects::{AttachError, CreateError, Descriptors};
 pub use participant::{Participant, ParticipantKind, ParticipantState};
-pub use publication::{Publication, PublishError, Published};
+pub use publication::{Announcement, Publication, PublishError, Published};

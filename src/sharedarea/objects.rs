@@ -247,6 +247,11 @@ impl Objects {
         &self.spool
     }
 
+    /// Sleeps while board word `at` is `expected`, at most `timeout_ms`. `false`: all that time is over.
+    pub(super) fn wait_long(&self, at: usize, expected: u32, timeout_ms: u32) -> bool {
+        futex::wait(self.board.word32(at), expected, timeout_ms)
+    }
+
     /// The board's mapping.
     pub(super) fn board(&self) -> &Mapping {
         &self.board
@@ -303,16 +308,20 @@ impl Memory for Objects {
     }
 
     fn wait(&self, at: usize, expected: u32) {
-        futex::wait(self.board.word32(at), expected, WAIT_MS_MAX);
+        let _woken: bool = futex::wait(self.board.word32(at), expected, WAIT_MS_MAX);
     }
 
     fn wake_one(&self, at: usize) {
         futex::wake_one(self.board.word32(at));
     }
 
+    fn wake_all(&self, at: usize) {
+        futex::wake_all(self.board.word32(at));
+    }
+
     fn pause(&self) {
         // A word that nobody else knows: only the timeout ends it.
-        futex::wait(&AtomicU32::new(0), 0, 1);
+        let _woken: bool = futex::wait(&AtomicU32::new(0), 0, 1);
     }
 
     fn slot_is_held(&self, slot: u16) -> bool {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use super::algorithm::areas;
 use super::algorithm::board;
 use super::algorithm::channels::{self, Name};
 use super::algorithm::lock::{self, Identity, Patience};
@@ -15,7 +16,7 @@ use super::algorithm::publish::{self, Record, Step};
 use super::algorithm::{bell, pin};
 use super::area::Inner;
 use super::objects::Objects;
-use super::publication::{Publication, PublishError, Published};
+use super::publication::{Announcement, Publication, PublishError, Published};
 use crate::sys::memory as sys_memory;
 
 /// What a participant is.
@@ -76,7 +77,7 @@ const CHANNEL_PATIENCE: Patience = Patience(4);
 #[derive(Debug)]
 pub struct Participant {
     area: Rc<Inner>,
-    identity: Identity,
+    pub(super) identity: Identity,
     kind: ParticipantKind,
     pid: u32,
     /// The spool from here on is known to be protected by our pin.
@@ -112,9 +113,10 @@ impl Participant {
             .fetch_or(board::bit(slot), Ordering::Relaxed);
         let identity = Identity { slot, generation };
         area.identity.set(Some(identity));
-        if lock::is_orphaned(objects, identity, slot) {
+        if lock::is_orphaned(objects, board::LOCK, identity, slot) {
             recover(objects, identity);
         }
+        areas::recover_all(objects, identity, slot);
         let protected = Cell::new(board::PIN_NONE);
         Ok(Self {
             area,
@@ -139,7 +141,7 @@ impl Participant {
         self.identity.generation
     }
 
-    fn objects(&self) -> &Objects {
+    pub(super) fn objects(&self) -> &Objects {
         &self.area.objects
     }
 
@@ -181,8 +183,40 @@ impl Participant {
             flags: publication.flags,
             origin: publication.origin,
             time_us: publication.time_us,
+            announced: None,
         };
-        match publish::publish(objects, self.identity, self.kind.patience(), &record, trace) {
+        self.append(&record, trace)
+    }
+
+    /// Publishes a range of an area, by one entry and without a copy: each worker sends it from where it
+    /// lies, or skips it if the area has been updated since [`super::Area::announcement`].
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was published.
+    pub fn announce(&mut self, announcement: &Announcement<'_>) -> Result<Published, PublishError> {
+        let name = Name::new(announcement.channel, self.objects().hash_key())
+            .ok_or(PublishError::InvalidChannel)?;
+        let record = Record {
+            name,
+            parts: &[],
+            alternate: &[],
+            frame_bytes: 0,
+            alternate_bytes: 0,
+            flags: announcement.flags,
+            origin: 0,
+            time_us: announcement.time_us,
+            announced: Some(announcement.range),
+        };
+        self.append(&record, &mut |_| {})
+    }
+
+    fn append(
+        &self,
+        record: &Record<'_>,
+        trace: &mut impl FnMut(Step),
+    ) -> Result<Published, PublishError> {
+        let objects = self.objects();
+        match publish::publish(objects, self.identity, self.kind.patience(), record, trace) {
             Ok(committed) => Ok(Published {
                 seq: committed.seq,
                 offset: committed.offset,
@@ -296,107 +330,6 @@ impl Participant {
         bell::unpark(self.objects(), self.identity.slot);
     }
 
-    fn show32(&self, field: usize, value: u32) {
-        let at = board::participant(self.identity.slot, field);
-        self.objects().board32(at).store(value, Ordering::Relaxed);
-    }
-
-    fn show64(&self, field: usize, value: u64) {
-        let at = board::participant(self.identity.slot, field);
-        self.objects().board64(at).store(value, Ordering::Relaxed);
-    }
-
-    fn count(&self, field: usize, more: u64) {
-        // Only the slot's owner writes these, so no exchange is needed.
-        let word = self
-            .objects()
-            .board64(board::participant(self.identity.slot, field));
-        word.store(
-            word.load(Ordering::Relaxed).wrapping_add(more),
-            Ordering::Relaxed,
-        );
-    }
-
-    /// Shows what this process is doing.
-    pub fn set_state(&self, state: ParticipantState) {
-        let at = board::participant(self.identity.slot, board::PARTICIPANT_STATE);
-        self.objects()
-            .board32(at)
-            .store(state as u32, Ordering::SeqCst);
-    }
-
-    /// Shows the number of connected clients.
-    pub fn set_clients(&self, clients: u32) {
-        self.show32(board::PARTICIPANT_CLIENTS, clients);
-    }
-
-    /// Shows the number of subscriptions of all clients.
-    pub fn set_subscriptions(&self, subscriptions: u32) {
-        self.show32(board::PARTICIPANT_SUBSCRIPTIONS, subscriptions);
-    }
-
-    /// Shows the last entry this process has processed.
-    pub fn set_cursor(&self, seq: u64) {
-        self.show64(board::PARTICIPANT_CURSOR, seq);
-    }
-
-    /// Shows that the loop turns.
-    pub fn beat(&self, now_us: u64) {
-        self.show64(board::PARTICIPANT_BEAT_US, now_us);
-    }
-
-    /// Counts deliveries of entries to clients.
-    pub fn count_delivered(&self, deliveries: u64) {
-        self.count(board::PARTICIPANT_DELIVERED, deliveries);
-    }
-
-    /// Counts clients that were lapped.
-    pub fn count_lapped(&self, clients: u64) {
-        self.count(board::PARTICIPANT_LAPPED, clients);
-    }
-
-    /// Reserves a place in another participant before a client is handed over to it, so that others do
-    /// not choose it too. `false`: it is not ready to take clients.
-    #[must_use]
-    pub fn reserve(&self, slot: u16) -> bool {
-        if slot >= board::PARTICIPANT_COUNT {
-            return false;
-        }
-        let half = |field| self.objects().board32(board::participant(slot, field));
-        // Reserve, then look; the other shows that it drains, then looks whether anything is reserved
-        // (`set_state`, `is_reserved`). With one order of all four, one of the two sees the other.
-        half(board::PARTICIPANT_RESERVED).fetch_add(1, Ordering::SeqCst);
-        let state = half(board::PARTICIPANT_STATE).load(Ordering::SeqCst);
-        let ready = ParticipantState::of_word(state) == Some(ParticipantState::Ready);
-        if !ready {
-            self.release_reservation(slot);
-        }
-        ready
-    }
-
-    /// Whether somebody is about to hand a client to this process. Once it has shown that it drains and
-    /// this is `false`, nobody will any more.
-    #[must_use]
-    pub fn is_reserved(&self) -> bool {
-        let at = board::participant(self.identity.slot, board::PARTICIPANT_RESERVED);
-        self.objects().board32(at).load(Ordering::SeqCst) > 0
-    }
-
-    /// Gives a reservation back: the receiver for its own slot once it has the client, the sender for
-    /// the other's when the hand-over failed.
-    pub fn release_reservation(&self, slot: u16) {
-        if slot >= board::PARTICIPANT_COUNT {
-            return;
-        }
-        let at = board::participant(slot, board::PARTICIPANT_RESERVED);
-        // A respawned worker starts at 0 and may still find clients that were sent to its predecessor.
-        let _none_left = self.objects().board32(at).fetch_update(
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-            |reserved| reserved.checked_sub(1),
-        );
-    }
-
     /// Leaves as a killed process does: without a word. For tests.
     #[doc(hidden)]
     pub fn vanish(mut self) {
@@ -444,6 +377,7 @@ pub(super) fn clean_slot(objects: &Objects, slot: u16) {
         }
     }
     channels::end_visit(objects, slot);
+    areas::clean(objects, slot);
     for field in [
         board::PARTICIPANT_PID,
         board::PARTICIPANT_KIND,

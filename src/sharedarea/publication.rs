@@ -1,6 +1,6 @@
 //! What is published, what comes of it, and what can be in the way. It must not know how.
 
-use super::algorithm::log::EntryFlags;
+use super::algorithm::log::{Announced, EntryFlags};
 
 /// A message to publish.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,19 @@ pub struct Publication<'p> {
     pub alternate: &'p [&'p [u8]],
     /// Who publishes; readers compare it to leave the sender out.
     pub origin: u64,
+    /// Microseconds of Unix time.
+    pub time_us: u64,
+}
+
+/// A range of an area to publish.
+#[derive(Debug, Clone, Copy)]
+pub struct Announcement<'p> {
+    /// The channel's name: 1..=255 bytes.
+    pub channel: &'p str,
+    /// Text or binary.
+    pub flags: EntryFlags,
+    /// The range, as [`super::Area::announcement`] gave it.
+    pub range: Announced,
     /// Microseconds of Unix time.
     pub time_us: u64,
 }

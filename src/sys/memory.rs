@@ -57,8 +57,7 @@ pub fn sealed_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
             "memory object is not sealed against resizing",
         ));
     }
-    let size = fstat(fd)?.st_size;
-    u64::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+    file_bytes(fd)
 }
 
 /// A new eventfd: non-blocking, close-on-exec, counter 0.
@@ -137,6 +136,48 @@ pub fn read_exact_at(fd: BorrowedFd<'_>, into: &mut [u8], at: u64) -> io::Result
         }
     }
     Ok(())
+}
+
+/// Writes all of `bytes` from byte `at` of the object on.
+///
+/// # Errors
+/// What the kernel says; part may be written then.
+pub fn write_all_at(fd: BorrowedFd<'_>, bytes: &[u8], at: u64) -> io::Result<()> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        let position = at
+            .checked_add(written as u64)
+            .and_then(|at| i64::try_from(at).ok());
+        let position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        match nix::sys::uio::pwrite(fd, rest, position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(bytes) => written += bytes,
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The length of a file now.
+///
+/// # Errors
+/// What the kernel says.
+pub fn file_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let size = fstat(fd)?.st_size;
+    u64::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Bytes of a page of this system.
+#[must_use]
+pub fn page_bytes() -> u64 {
+    let known = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    // Every system knows it; 4096 is what most would say.
+    known
+        .ok()
+        .flatten()
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(4096)
 }
 
 #[expect(

@@ -43,6 +43,7 @@ mod tests {
             beat_us: 0,
             delivered: 0,
             lapped: 0,
+            stale: 0,
             pin: None,
         }
     }

@@ -28,6 +28,8 @@ const MOVING_WAIT_MAX: Duration = Duration::from_millis(5);
 /// Descriptors that a worker needs for itself.
 const OWN_DESCRIPTORS: u64 = 128;
 
+/// Close code of a worker that is replaced (RFC 6455's registry: service restart).
+const RESTART: u16 = 1012;
 /// Exit code of a worker that ended as it was told to.
 const DRAINED: u8 = 0;
 /// Exit code of a worker that could not begin.
@@ -82,6 +84,7 @@ pub(super) struct Worker {
     pub(super) accept_from_ms: u64,
     pub(super) clients_max: usize,
     drain_timeout_ms: u32,
+    drain_spread_ms: u64,
     departure: Option<Departure>,
     arrivals: Arrivals,
     last_batch: u64,
@@ -108,6 +111,7 @@ impl Worker {
             accept_from_ms: 0,
             clients_max: clients_max(seat.config.clients_max)?,
             drain_timeout_ms: u32::try_from(seat.config.drain_timeout_ms).unwrap_or(u32::MAX),
+            drain_spread_ms: seat.config.drain_spread_ms,
             departure: None,
             arrivals: Arrivals::default(),
             last_batch: 0,
@@ -335,7 +339,14 @@ impl Worker {
             info!("draining {clients} clients with close code {code}");
         }
         self.phase = Phase::Draining { until_ms };
-        self.engine.drain(code);
+        let left_ms = until_ms.saturating_sub(self.engine.now_ms());
+        // Who is told to restart comes back; who is told that the server goes does not.
+        let spread_ms = if code == RESTART {
+            self.drain_spread_ms.min(left_ms / 2)
+        } else {
+            0
+        };
+        self.engine.drain(code, spread_ms);
         // Those that are left have not asked for anything: they need not notice.
         for transport in self.engine.take_silent() {
             self.seat(transport);

@@ -80,6 +80,7 @@ fn publish(
         flags: EntryFlags::BINARY,
         origin: u64::from(slot),
         time_us: 0,
+        announced: None,
     };
     publish::publish(memory, identity(slot), Patience(0), &record, &mut |step| {
         trace(step);

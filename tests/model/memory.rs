@@ -263,6 +263,8 @@ impl Memory for ModelMemory {
 
     fn wake_one(&self, _at: usize) {}
 
+    fn wake_all(&self, _at: usize) {}
+
     fn pause(&self) {
         loom::thread::yield_now();
     }

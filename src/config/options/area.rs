@@ -1,6 +1,7 @@
 //! The shared area and its channels.
 
 use super::{Group, NONE, OptionSpec, Takes, store};
+use crate::config::area_option;
 use crate::config::channel_rule::ChannelRule;
 use crate::config::values::{Refused, power_of_two};
 
@@ -51,6 +52,19 @@ pub(super) const SHARED_AREA: &[OptionSpec] = &[
                 &mut draft.config.channels_max,
                 power_of_two(text, 64..=1 << 20),
             )
+        },
+    },
+    OptionSpec {
+        name: "sharedarea",
+        aliases: NONE,
+        short: Some('A'),
+        takes: Takes::Each("AREA"),
+        default: "",
+        group: Group::SharedArea,
+        help: "plain shared memory, numbered from 0: N pages, or pages=N|size=BYTES[,file=PATH|fd=N][,offset=BYTES][,name=NAME][,watch=MS]",
+        set: |draft, text| {
+            draft.config.areas.push(area_option::parse(text)?);
+            Ok(())
         },
     },
     OptionSpec {

@@ -77,6 +77,21 @@ pub(super) const PROCESSES: &[OptionSpec] = &[
         },
     },
     OptionSpec {
+        name: "drain-spread",
+        aliases: NONE,
+        short: None,
+        takes: Takes::One("SECONDS"),
+        default: "2",
+        group: Group::Processes,
+        help: "clients that a reload must close (1012) are told one after the other over this time, at most half of --drain-timeout",
+        set: |draft, text| {
+            store(
+                &mut draft.config.drain_spread_ms,
+                seconds(text, 0..=3_600_000),
+            )
+        },
+    },
+    OptionSpec {
         name: "max-clients",
         aliases: NONE,
         short: None,

@@ -20,7 +20,7 @@ pub(super) struct Rig {
     config: Config,
     pub(super) engine: Engine,
     pub(super) area: SharedArea,
-    publisher: Participant,
+    pub(super) publisher: Participant,
 }
 
 pub(super) fn config() -> Config {
@@ -46,6 +46,7 @@ impl Rig {
             ..Geometry::with_spool(config.spool_bytes)
         };
         let area = SharedArea::create(geometry, 1, 0).unwrap();
+        area.make_areas(&config.areas).unwrap();
         let publisher = area.join(ParticipantKind::Master, 0).unwrap();
         let worker = area.join(ParticipantKind::Worker, 1).unwrap();
         let apps = Apps::new(&config, own).unwrap();

@@ -173,7 +173,7 @@ fn a_stop_says_goodbye_with_the_code_and_refuses_newcomers() {
     let mut late = rig.connect();
     late.send(b"GET / HT");
     rig.turn();
-    rig.engine.drain(1001);
+    rig.engine.drain(1001, 0);
     rig.expect(&mut peer, b"\x88\x02\x03\xe9");
     rig.expect_end(&mut idle);
     late.send(b"TP/1.1\r\nHost: x\r\n\r\n");
@@ -199,7 +199,7 @@ fn a_restart_gives_everybody_what_was_asked_for_and_then_says_goodbye() {
         kept_alive.receive();
         kept_alive.text().starts_with("HTTP/1.1 426 ")
     });
-    rig.engine.drain(1012);
+    rig.engine.drain(1012, 0);
     rig.expect_end(&mut kept_alive);
     page.send(b"TP/1.1\r\nHost: x\r\n\r\n");
     rig.expect_end(&mut page);
@@ -220,7 +220,7 @@ fn who_has_not_said_anything_can_be_given_away() {
     let _open = rig.websocket("/");
     let mut silent = rig.connect();
     rig.turn();
-    rig.engine.drain(1012);
+    rig.engine.drain(1012, 0);
     let taken = rig.engine.take_silent();
     assert_eq!((taken.len(), rig.engine.clients()), (1, 2));
     for transport in taken {

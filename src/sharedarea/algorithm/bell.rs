@@ -36,8 +36,15 @@ pub fn unpark<M: Memory>(memory: &M, slot: u16) {
 pub fn ring<M: Memory>(memory: &M, interest: u64) -> bool {
     // Pairs with the fence of `park`.
     memory.fence(Ordering::SeqCst);
-    let parked = memory.board64(board::PARKED).load(Ordering::Relaxed);
-    let targets = parked & (interest | memory.board64(board::WILD).load(Ordering::Relaxed));
+    let wild = memory.board64(board::WILD).load(Ordering::Relaxed);
+    ring_parked(memory, interest | wild)
+}
+
+/// Rings if a slot of `wanted` sleeps. The caller has changed what they look at, and fenced. Whether
+/// it rang.
+#[inline]
+pub fn ring_parked<M: Memory>(memory: &M, wanted: u64) -> bool {
+    let targets = memory.board64(board::PARKED).load(Ordering::Relaxed) & wanted;
     if targets == 0 {
         return false;
     }

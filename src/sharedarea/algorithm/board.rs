@@ -4,7 +4,7 @@
 /// First word of the superblock: "bellwthr" in ASCII, little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"bellwthr");
 /// Version of this layout; a reader refuses any other.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 // The documented byte offsets inside packed words are little-endian ones.
 #[cfg(target_endian = "big")]
@@ -98,13 +98,61 @@ pub const PARTICIPANT_RESERVED: usize = 68;
 /// `u32` subscriptions of its clients.
 pub const PARTICIPANT_SUBSCRIPTIONS: usize = 72;
 
+/// `u64` announcements of ranges that were skipped because the range had changed, likewise.
+pub const PARTICIPANT_STALE: usize = 80;
+
 /// A pin that pins nothing.
 pub const PIN_NONE: u64 = u64::MAX;
+
+// Areas: plain memory that programs read, write and send from; one record each.
+
+/// Start of the area table.
+pub const AREAS: usize = 16384;
+/// Bytes of an area's record.
+pub const AREA_STRIDE: usize = 128;
+/// Areas that there can be.
+pub const AREA_COUNT: usize = 256;
+
+/// `u32` what it is made of; 0 = no area.
+pub const AREA_KIND: usize = 0;
+/// `u32` [`AREA_HONOUR_USED`].
+pub const AREA_FLAGS: usize = 4;
+/// `u64` bytes that can be read and written.
+pub const AREA_BYTES: usize = 8;
+/// `u64` where its first byte is in the file.
+pub const AREA_OFFSET: usize = 16;
+/// `u64` bytes that mean something, if [`AREA_HONOUR_USED`] is set.
+pub const AREA_USED: usize = 24;
+/// `u64` odd while a write lock is held; every update adds two.
+pub const AREA_UPDATES: usize = 32;
+/// `u64` counter: reads.
+pub const AREA_HITS: usize = 40;
+/// `u64` bitmap of slots that sleep until it is updated.
+pub const AREA_WAITING: usize = 48;
+/// `u32` changes when sleepers are woken; they sleep on it.
+pub const AREA_TURN: usize = 56;
+/// `u32` the write lock: 0 or the owner's token, bit 31 when somebody waits.
+pub const AREA_WRITER: usize = 60;
+/// `u64` bitmap of slots that hold the read lock.
+pub const AREA_READERS: usize = 64;
+/// `u64` bitmap of slots that want the bell when it is updated.
+pub const AREA_WATCHERS: usize = 72;
+/// `u32` bytes of the name; 0 = none.
+pub const AREA_NAME_BYTES: usize = 80;
+/// `u32` milliseconds between two looks of the master at its head; 0 = it is not watched.
+pub const AREA_WATCH_MS: usize = 84;
+/// The name, zero padded, in whole 8-byte words.
+pub const AREA_NAME: usize = 96;
+/// Bytes of the longest name.
+pub const AREA_NAME_BYTES_MAX: usize = 32;
+
+/// Flag: readers that ask for the rest get it up to `used`.
+pub const AREA_HONOUR_USED: u32 = 1;
 
 // Channels: open addressing, a name lives within `CHANNEL_WINDOW` slots behind its hash.
 
 /// Start of the channel table.
-pub const CHANNELS: usize = 16384;
+pub const CHANNELS: usize = 49152;
 /// Bytes of a channel slot.
 pub const CHANNEL_STRIDE: usize = 256;
 /// How many slots a look-up visits at most.
@@ -156,7 +204,7 @@ pub const ENTRY_OFFSET: usize = 3;
 pub const ENTRY_PREV: usize = 4;
 /// Word of `time_us u56`, `name_bytes u8`.
 pub const ENTRY_TIME: usize = 5;
-/// Word of `alternate_bytes u32`, `flags u16`, `channel_generation u16`.
+/// Word of `alternate_bytes u32`, `flags u8`, `area u8`, `channel_generation u16`.
 pub const ENTRY_ALTERNATE: usize = 6;
 /// Word of `origin u64`: who published.
 pub const ENTRY_ORIGIN: usize = 7;
@@ -168,6 +216,12 @@ pub const CHANNEL_BY_NAME: u32 = u32::MAX;
 #[must_use]
 pub fn participant(slot: u16, field: usize) -> usize {
     PARTICIPANTS + usize::from(slot) * PARTICIPANT_STRIDE + field
+}
+
+/// Offset of a field of area `id`.
+#[must_use]
+pub fn area(id: u8, field: usize) -> usize {
+    AREAS + usize::from(id) * AREA_STRIDE + field
 }
 
 /// Offset of a field of channel `index`.

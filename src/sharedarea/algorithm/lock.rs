@@ -1,5 +1,6 @@
-//! The writer lock: one word with the owner's token. An owner that died is found out and its lock
-//! taken over; the taker repairs what was left half done. It must not know what the lock protects.
+//! Locks of one word with the owner's token: the log's writer lock, and the write lock of each area.
+//! An owner that died is found out and its lock taken over; the taker repairs what was left half done.
+//! It must not know what a lock protects.
 
 use std::sync::atomic::Ordering;
 
@@ -43,6 +44,12 @@ impl Identity {
     }
 }
 
+/// The slot of the owner that a lock word names; for people.
+#[must_use]
+pub fn slot_of_word(word: u32) -> Option<u16> {
+    Identity::of_token(word).map(|owner| owner.slot)
+}
+
 /// How often a participant may sleep for a busy lock or busy space, each time [`WAIT_MS_MAX`]. A
 /// worker never sleeps when it publishes: 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,30 +69,42 @@ pub enum Acquired {
     FromTheDead,
 }
 
-/// Takes the lock for `me`.
+/// Takes the log's lock for `me`.
 ///
 /// # Errors
 /// [`Busy`] when a live owner did not leave within the patience.
 #[inline]
 pub fn acquire<M: Memory>(memory: &M, me: Identity, patience: Patience) -> Result<Acquired, Busy> {
+    acquire_at(memory, board::LOCK, me, patience)
+}
+
+/// Takes the lock in board word `at` for `me`, who does not have it.
+///
+/// # Errors
+/// [`Busy`] when a live owner did not leave within the patience.
+#[inline]
+pub fn acquire_at<M: Memory>(
+    memory: &M,
+    at: usize,
+    me: Identity,
+    patience: Patience,
+) -> Result<Acquired, Busy> {
     // Acquire pairs with the Release of `release`: what earlier owners wrote is visible. Release makes
     // our generation, stored when we joined, visible to whoever reads the token (`owner_is_dead`).
-    if memory
-        .board32(board::LOCK)
-        .replace(0, me.token(), Ordering::AcqRel)
-    {
+    if memory.board32(at).replace(0, me.token(), Ordering::AcqRel) {
         return Ok(Acquired::Free);
     }
-    acquire_contended(memory, me, patience)
+    acquire_contended(memory, at, me, patience)
 }
 
 #[cold]
 fn acquire_contended<M: Memory>(
     memory: &M,
+    at: usize,
     me: Identity,
     patience: Patience,
 ) -> Result<Acquired, Busy> {
-    let word = memory.board32(board::LOCK);
+    let word = memory.board32(at);
     for _ in 0..M::SPINS_MAX {
         memory.spin();
         if word.load(Ordering::Relaxed) == 0 && word.replace(0, me.token(), Ordering::AcqRel) {
@@ -119,7 +138,7 @@ fn acquire_contended<M: Memory>(
         }
         slept += 1;
         if seen & WAITERS != 0 || word.replace(seen, seen | WAITERS, Ordering::Relaxed) {
-            memory.wait(board::LOCK, seen | WAITERS);
+            memory.wait(at, seen | WAITERS);
         }
     }
 }
@@ -133,8 +152,8 @@ fn owner_is_dead<M: Memory>(memory: &M, me: Identity, seen: u32) -> bool {
     };
     // The token was loaded with Acquire after the owner stored it with Release, and the owner had
     // stored its generation before: an older generation cannot be read here for a live owner.
-    let at = board::participant(owner.slot, board::PARTICIPANT_GENERATION);
-    let generation = memory.board32(at).load(Ordering::Relaxed) & GENERATION_MASK;
+    let place = board::participant(owner.slot, board::PARTICIPANT_GENERATION);
+    let generation = memory.board32(place).load(Ordering::Relaxed) & GENERATION_MASK;
     if owner.generation != generation {
         return true;
     }
@@ -142,20 +161,38 @@ fn owner_is_dead<M: Memory>(memory: &M, me: Identity, seen: u32) -> bool {
     owner.slot == me.slot || !memory.slot_is_held(owner.slot)
 }
 
-/// Whether the lock is held by an owner of `slot` who is no longer alive. For the sweep: whoever sees
-/// `true` acquires and repairs.
-pub fn is_orphaned<M: Memory>(memory: &M, me: Identity, slot: u16) -> bool {
-    let seen = memory.board32(board::LOCK).load(Ordering::Acquire);
+/// Whether the lock in word `at` is held by somebody who is no longer alive.
+pub fn has_dead_owner<M: Memory>(memory: &M, at: usize, me: Identity) -> bool {
+    let seen = memory.board32(at).load(Ordering::Acquire);
+    seen != 0 && owner_is_dead(memory, me, seen)
+}
+
+/// Whether `me` is inside.
+#[inline]
+pub fn is_mine<M: Memory>(memory: &M, at: usize, me: Identity) -> bool {
+    memory.board32(at).load(Ordering::Relaxed) & !WAITERS == me.token()
+}
+
+/// Whether the lock in word `at` is held by an owner of `slot` who is no longer alive. For the sweep:
+/// whoever sees `true` acquires and repairs.
+pub fn is_orphaned<M: Memory>(memory: &M, at: usize, me: Identity, slot: u16) -> bool {
+    let seen = memory.board32(at).load(Ordering::Acquire);
     seen != 0
         && Identity::of_token(seen).is_none_or(|owner| owner.slot == slot)
         && owner_is_dead(memory, me, seen)
 }
 
-/// Leaves the lock; the caller holds it.
+/// Leaves the log's lock; the caller holds it.
 #[inline]
 pub fn release<M: Memory>(memory: &M) {
-    // Release pairs with the Acquire of `acquire`.
-    if memory.board32(board::LOCK).swap(0, Ordering::Release) & WAITERS != 0 {
-        memory.wake_one(board::LOCK);
+    release_at(memory, board::LOCK);
+}
+
+/// Leaves the lock in word `at`; the caller holds it.
+#[inline]
+pub fn release_at<M: Memory>(memory: &M, at: usize) {
+    // Release pairs with the Acquire of `acquire_at`.
+    if memory.board32(at).swap(0, Ordering::Release) & WAITERS != 0 {
+        memory.wake_one(at);
     }
 }

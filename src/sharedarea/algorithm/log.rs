@@ -11,12 +11,28 @@ use super::spool::Range;
 bitflags::bitflags! {
     /// What a published frame is. Bits not named here are reserved and read as 0.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-    pub struct EntryFlags: u16 {
+    pub struct EntryFlags: u8 {
         /// The frame carries a text message.
         const TEXT = 1;
         /// The frame carries a binary message.
         const BINARY = 1 << 1;
+        /// The payload is a range of an area, and nothing but a travelling name is in the spool.
+        const REF = 1 << 2;
     }
+}
+
+/// A range of an area that an entry announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Announced {
+    /// The area.
+    pub area: u8,
+    /// The first byte of the payload in the area.
+    pub position: u64,
+    /// Bytes of the payload.
+    pub bytes: u32,
+    /// Low bits of the area's `updates` when it was announced; with another value the range may have
+    /// changed since.
+    pub updates: u32,
 }
 
 /// A committed entry, copied out of the log and checked.
@@ -44,8 +60,10 @@ pub struct Entry {
     pub flags: EntryFlags,
     /// When it was published, microseconds of Unix time (56 bits).
     pub time_us: u64,
-    /// Who published, as the publisher says.
+    /// Who published, as the publisher says; 0 for an announcement.
     pub origin: u64,
+    /// The range of an area that this entry announces; its frame is empty then.
+    pub announced: Option<Announced>,
 }
 
 /// Largest time an entry can carry.
@@ -97,18 +115,26 @@ impl Entry {
 
     fn to_words(self) -> [u64; board::ENTRY_WORDS] {
         let channel = self.channel.unwrap_or(board::CHANNEL_BY_NAME);
+        // An announcement's range stands where a message's lengths and publisher do.
+        let (bytes, low, area, last) = match self.announced {
+            Some(range) => (range.bytes, range.updates, range.area, range.position),
+            None => (self.frame_bytes, self.alternate_bytes, 0, self.origin),
+        };
+        let mut flags = self.flags;
+        flags.set(EntryFlags::REF, self.announced.is_some());
         let mut words = [0; board::ENTRY_WORDS];
         words[board::ENTRY_SEQ] = self.seq;
         words[board::ENTRY_POSITION] = self.record_position();
-        words[board::ENTRY_FRAME] = u64::from(self.frame_bytes) | (u64::from(channel) << 32);
+        words[board::ENTRY_FRAME] = u64::from(bytes) | (u64::from(channel) << 32);
         words[board::ENTRY_OFFSET] = self.offset;
         words[board::ENTRY_PREV] = self.prev;
         words[board::ENTRY_TIME] =
             self.time_us.min(TIME_US_MAX) | (u64::from(self.name_bytes) << 56);
-        words[board::ENTRY_ALTERNATE] = u64::from(self.alternate_bytes)
-            | (u64::from(self.flags.bits()) << 32)
+        words[board::ENTRY_ALTERNATE] = u64::from(low)
+            | (u64::from(flags.bits()) << 32)
+            | (u64::from(area) << 40)
             | (u64::from(self.channel_generation) << 48);
-        words[board::ENTRY_ORIGIN] = self.origin;
+        words[board::ENTRY_ORIGIN] = last;
         words
     }
 
@@ -122,8 +148,20 @@ impl Entry {
         channels: u32,
         record_bytes_max: u64,
     ) -> Option<Self> {
-        let frame_bytes = words[board::ENTRY_FRAME] as u32;
-        let alternate_bytes = words[board::ENTRY_ALTERNATE] as u32;
+        let bytes = words[board::ENTRY_FRAME] as u32;
+        let low = words[board::ENTRY_ALTERNATE] as u32;
+        let last = words[board::ENTRY_ORIGIN];
+        let flags = EntryFlags::from_bits_truncate((words[board::ENTRY_ALTERNATE] >> 32) as u8);
+        let announced = flags.contains(EntryFlags::REF).then_some(Announced {
+            area: (words[board::ENTRY_ALTERNATE] >> 40) as u8,
+            position: last,
+            bytes,
+            updates: low,
+        });
+        let (frame_bytes, alternate_bytes, origin) = match announced {
+            Some(_) => (0, 0, 0),
+            None => (bytes, low, last),
+        };
         let name_bytes = (words[board::ENTRY_TIME] >> 56) as u8;
         let index = (words[board::ENTRY_FRAME] >> 32) as u32;
         let channel = (index != board::CHANNEL_BY_NAME).then_some(index);
@@ -144,9 +182,10 @@ impl Entry {
             offset: words[board::ENTRY_OFFSET],
             prev: words[board::ENTRY_PREV],
             channel_generation: (words[board::ENTRY_ALTERNATE] >> 48) as u16,
-            flags: EntryFlags::from_bits_truncate((words[board::ENTRY_ALTERNATE] >> 32) as u16),
+            flags,
             time_us: words[board::ENTRY_TIME] & TIME_US_MAX,
-            origin: words[board::ENTRY_ORIGIN],
+            origin,
+            announced,
         })
     }
 }

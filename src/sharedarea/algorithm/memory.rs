@@ -98,6 +98,8 @@ pub trait Memory {
     fn pause(&self);
     /// Wakes one sleeper on board word `at`.
     fn wake_one(&self, at: usize);
+    /// Wakes all sleepers on board word `at`.
+    fn wake_all(&self, at: usize);
     /// Whether a process holds slot `slot`; must be answered for slots of others only.
     fn slot_is_held(&self, slot: u16) -> bool;
     /// Wakes all who poll the bell.

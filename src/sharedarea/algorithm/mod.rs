@@ -3,6 +3,7 @@
 //!
 //! It must not know system calls, mappings or processes. Safe code only.
 
+pub mod areas;
 pub mod bell;
 pub mod board;
 pub mod channels;

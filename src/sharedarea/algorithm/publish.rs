@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::board;
 use super::channels::{self, EditStep, Name};
 use super::lock::{self, Acquired, Identity, Patience};
-use super::log::{self, Entry, EntryFlags};
+use super::log::{self, Announced, Entry, EntryFlags};
 use super::memory::{Memory, Word};
 use super::spool;
 use super::{bell, pin};
@@ -59,6 +59,8 @@ pub struct Record<'r> {
     pub origin: u64,
     /// When.
     pub time_us: u64,
+    /// The range that is announced instead of a frame, which is empty then.
+    pub announced: Option<Announced>,
 }
 
 /// What became of a publication.
@@ -160,6 +162,7 @@ fn append<M: Memory>(
         flags: record.flags,
         time_us: record.time_us,
         origin: record.origin,
+        announced: record.announced,
     };
     pin::make_room(memory, me, entry.record_end(), &mut || {
         trace(Step::SpaceAnnounced);

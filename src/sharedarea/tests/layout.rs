@@ -101,7 +101,41 @@ fn participants_are_documented() {
             ("clients", PARTICIPANT_CLIENTS),
             ("reserved", PARTICIPANT_RESERVED),
             ("subscriptions", PARTICIPANT_SUBSCRIPTIONS),
+            ("stale", PARTICIPANT_STALE),
         ],
+    );
+}
+
+#[test]
+fn areas_are_documented() {
+    assert!(DOCUMENT.contains(&format!(
+        "{AREA_COUNT} records of {AREA_STRIDE} bytes at {AREAS}"
+    )));
+    check(
+        "Areas",
+        &[
+            ("kind", AREA_KIND),
+            ("flags", AREA_FLAGS),
+            ("bytes", AREA_BYTES),
+            ("offset", AREA_OFFSET),
+            ("used", AREA_USED),
+            ("updates", AREA_UPDATES),
+            ("hits", AREA_HITS),
+            ("waiting", AREA_WAITING),
+            ("turn", AREA_TURN),
+            ("writer", AREA_WRITER),
+            ("readers", AREA_READERS),
+            ("watchers", AREA_WATCHERS),
+            ("name_bytes", AREA_NAME_BYTES),
+            ("watch_ms", AREA_WATCH_MS),
+            ("name", AREA_NAME),
+        ],
+    );
+    assert_eq!(AREA_NAME + AREA_NAME_BYTES_MAX, AREA_STRIDE);
+    assert_eq!(AREAS + AREA_COUNT * AREA_STRIDE, CHANNELS);
+    assert_eq!(
+        AREAS,
+        PARTICIPANTS + usize::from(PARTICIPANT_COUNT) * PARTICIPANT_STRIDE
     );
 }
 
@@ -145,6 +179,7 @@ fn entries_are_documented() {
             ("name_bytes", ENTRY_TIME * 8 + 7),
             ("alternate_bytes", ENTRY_ALTERNATE * 8),
             ("flags", ENTRY_ALTERNATE * 8 + 4),
+            ("area", ENTRY_ALTERNATE * 8 + 5),
             ("channel_generation", ENTRY_ALTERNATE * 8 + 6),
             ("origin", ENTRY_ORIGIN * 8),
         ],

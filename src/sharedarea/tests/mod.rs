@@ -1,11 +1,13 @@
 //! Unit tests of the area in one process: several participants, each with its own slot and lock.
 
+mod areas;
 mod board;
 mod channels;
 mod crash;
 mod layout;
 mod pins;
 mod publish;
+mod ranges;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

@@ -5,17 +5,22 @@
 //! the poll, in their order. There is no runtime and no thread: a future that waits for anything
 //! but its [`WebSocket`] must be woken from within the same worker.
 
+mod socket;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Wake, Waker};
+use std::task::{Wake, Waker};
 
-use super::{Accept, App, ClientId, Context, Frozen, Message};
+use super::{Accept, App, AreaRange, ClientId, Context, Frozen, Message};
 use crate::protocol::http::{Request, Status};
-use crate::protocol::websocket::Closed;
+use crate::protocol::websocket::{Closed, Kind};
+use crate::sharedarea::AreaError;
+
+pub use socket::{AreaSendError, WebSocket};
 
 /// With so many messages unread by its future a client is not read from any more.
 const INBOX_MESSAGES_MAX: usize = 64;
@@ -98,6 +103,8 @@ struct Session {
     calls: Vec<Call>,
     accepted: bool,
     closed: Option<Closed>,
+    /// It waits until this area is updated.
+    waits_for: Option<u8>,
 }
 
 #[derive(Debug)]
@@ -109,141 +116,9 @@ enum Call {
     Subscribe(String),
     Unsubscribe(String),
     Publish(String, Message<'static>),
-}
-
-/// One client, in the hands of its future.
-#[derive(Debug)]
-pub struct WebSocket {
-    session: Rc<RefCell<Session>>,
-    path: String,
-    query: String,
-    headers: Vec<(String, Vec<u8>)>,
-}
-
-impl WebSocket {
-    /// The path of the request, still percent-encoded.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// What stands behind the `?`.
-    pub fn query(&self) -> &str {
-        &self.query
-    }
-
-    /// The first header of that name (in any case) in the request.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        let named = |(other, _): &&(String, Vec<u8>)| other.eq_ignore_ascii_case(name);
-        self.headers
-            .iter()
-            .find(named)
-            .map(|(_, value)| value.as_slice())
-    }
-
-    /// Completes the opening handshake.
-    ///
-    /// # Errors
-    /// [`Closed`] if the client has gone.
-    #[expect(
-        clippy::unused_async,
-        reason = "an application may have to wait here one day"
-    )]
-    pub async fn handshake(&mut self, accept: Accept) -> Result<(), Closed> {
-        self.call(Call::Accept(accept))?;
-        self.session.borrow_mut().accepted = true;
-        Ok(())
-    }
-
-    /// Refuses the opening handshake with an HTTP status and a line of text.
-    ///
-    /// # Errors
-    /// [`Closed`] if the client has gone.
-    pub fn reject(&mut self, status: Status, reason: &str) -> Result<(), Closed> {
-        self.call(Call::Reject(status, reason.to_owned()))
-    }
-
-    /// Waits for the next message.
-    ///
-    /// # Errors
-    /// [`Closed`] when the connection is closing or gone, after all messages before that.
-    pub async fn recv(&mut self) -> Result<Message<'static>, Closed> {
-        poll_fn(|_| match self.recv_nb() {
-            Ok(Some(message)) => Poll::Ready(Ok(message)),
-            Ok(None) => Poll::Pending,
-            Err(closed) => Poll::Ready(Err(closed)),
-        })
-        .await
-    }
-
-    /// The next message, if one is there.
-    ///
-    /// # Errors
-    /// See [`Self::recv`].
-    pub fn recv_nb(&mut self) -> Result<Option<Message<'static>>, Closed> {
-        let mut session = self.session.borrow_mut();
-        match (session.inbox.pop_front(), &session.closed) {
-            (Some(message), _) => Ok(Some(message)),
-            (None, Some(closed)) => Err(closed.clone()),
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// Sends a message, as text or binary by its kind. A client whose outbox is full is closed
-    /// with 1013.
-    ///
-    /// # Errors
-    /// [`Closed`] if the client has gone.
-    pub fn send(&mut self, message: &Message<'_>) -> Result<(), Closed> {
-        self.call(Call::Send(message.clone().into_owned()))
-    }
-
-    /// Starts the closing handshake; [`Self::recv`] still gives what comes before its end.
-    ///
-    /// # Errors
-    /// [`Closed`] if the client has gone.
-    pub fn close(&mut self, code: u16, reason: &str) -> Result<(), Closed> {
-        self.call(Call::Close(code, reason.to_owned()))
-    }
-
-    /// From now on the client gets what is published in `channel`. A name that is none closes it
-    /// with 1011.
-    ///
-    /// # Errors
-    /// [`Closed`] if the client has gone.
-    pub fn subscribe(&mut self, channel: &str) -> Result<(), Closed> {
-        self.call(Call::Subscribe(channel.to_owned()))
-    }
-
-    /// From now on it does not.
-    ///
-    /// # Errors
-    /// [`Closed`] if the client has gone.
-    pub fn unsubscribe(&mut self, channel: &str) -> Result<(), Closed> {
-        self.call(Call::Unsubscribe(channel.to_owned()))
-    }
-
-    /// Sends a message to every client of every worker that listens to `channel`; also once this
-    /// client has gone. When the log does not take it, this client is closed with 1013 (1009 if it
-    /// is too large).
-    ///
-    /// # Errors
-    /// None so far: what is wrong closes the client.
-    pub fn publish(&mut self, channel: &str, message: &Message<'_>) -> Result<(), Closed> {
-        let call = Call::Publish(channel.to_owned(), message.clone().into_owned());
-        self.session.borrow_mut().calls.push(call);
-        Ok(())
-    }
-
-    fn call(&self, call: Call) -> Result<(), Closed> {
-        let mut session = self.session.borrow_mut();
-        match &session.closed {
-            Some(closed) => Err(closed.clone()),
-            None => {
-                session.calls.push(call);
-                Ok(())
-            }
-        }
-    }
+    SendFromArea(AreaRange, Kind),
+    BroadcastFromArea(AreaRange, String, Kind),
+    WatchArea(u8),
 }
 
 impl PerClient {
@@ -279,13 +154,14 @@ impl PerClient {
 }
 
 fn carry_out(cx: &mut Context<'_>, client: ClientId, call: Call) {
-    use super::{PublishError, SendError};
+    use super::SendError;
     match call {
         Call::Accept(accept) => cx.accept(client, &accept),
         Call::Reject(status, reason) => cx.reject(client, status, &reason),
         Call::Send(message) => match cx.send(client, &message) {
             Ok(()) | Err(SendError::NotOpen) => {}
             Err(error @ SendError::Full) => cx.close(client, 1013, &error.to_string()),
+            Err(error @ SendError::Area(_)) => cx.close(client, 1011, &error.to_string()),
         },
         Call::Close(code, reason) => cx.close(client, code, &reason),
         Call::Subscribe(channel) => {
@@ -298,14 +174,47 @@ fn carry_out(cx: &mut Context<'_>, client: ClientId, call: Call) {
                 cx.close(client, 1011, &error.to_string());
             }
         }
-        Call::Publish(channel, message) => match cx.publish(&channel, &message) {
-            Ok(()) => {}
-            Err(error @ PublishError::TooLarge { .. }) => {
-                cx.close(client, 1009, &error.to_string());
+        Call::Publish(channel, message) => {
+            let published = cx.publish(&channel, &message);
+            published.unwrap_or_else(|error| not_published(cx, client, &error));
+        }
+        Call::SendFromArea(range, kind) => {
+            let AreaRange {
+                area,
+                position,
+                bytes,
+            } = range;
+            match cx.send_from_area(client, area, position, bytes, kind) {
+                Ok(()) | Err(SendError::NotOpen) => {}
+                Err(error @ SendError::Full) => cx.close(client, 1013, &error.to_string()),
+                // It was right when it was asked for, and no harm is done.
+                Err(SendError::Area(error)) => log::warn!("area {area} was not sent: {error}"),
             }
-            Err(error @ PublishError::Full) => cx.close(client, 1013, &error.to_string()),
-            Err(error @ PublishError::Name(_)) => cx.close(client, 1011, &error.to_string()),
-        },
+        }
+        Call::BroadcastFromArea(range, channel, kind) => {
+            let AreaRange {
+                area,
+                position,
+                bytes,
+            } = range;
+            let published = cx.broadcast_from_area(area, position, bytes, &channel, kind);
+            published.unwrap_or_else(|error| not_published(cx, client, &error));
+        }
+        Call::WatchArea(area) => {
+            if let Err(error) = cx.watch_area(area, true) {
+                log::warn!("area {area} cannot be watched: {error}");
+            }
+        }
+    }
+}
+
+fn not_published(cx: &mut Context<'_>, client: ClientId, error: &super::PublishError) {
+    use super::PublishError;
+    match error {
+        PublishError::TooLarge { .. } => cx.close(client, 1009, &error.to_string()),
+        PublishError::Full => cx.close(client, 1013, &error.to_string()),
+        PublishError::Name(_) => cx.close(client, 1011, &error.to_string()),
+        PublishError::Area(error) => log::warn!("a range was not announced: {error}"),
     }
 }
 
@@ -324,6 +233,7 @@ impl App for PerClient {
             path: request.path().to_owned(),
             query: request.query().to_owned(),
             headers: request.headers().iter().map(header).collect(),
+            shared: cx.shared_area().clone(),
         };
         let waker = Waker::from(Arc::new(TaskWaker {
             client,
@@ -360,6 +270,22 @@ impl App for PerClient {
     /// Its state is on the stack of its future.
     fn freeze(&mut self, _: ClientId) -> Frozen {
         Frozen::Stays
+    }
+
+    fn area_updated(&mut self, cx: &mut Context<'_>, area: u8, _: u64) {
+        let waits = |task: &Task| task.session.borrow().waits_for == Some(area);
+        let waiting: Vec<ClientId> = self
+            .tasks
+            .iter()
+            .filter_map(|(client, task)| waits(task).then_some(*client))
+            .collect();
+        for client in waiting {
+            self.poll(cx, client);
+        }
+        if !self.tasks.values().any(waits) {
+            // Known to exist, since it was watched.
+            let _known: Result<(), AreaError> = cx.watch_area(area, false);
+        }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
