@@ -56,6 +56,9 @@ pub(super) enum Problem {
     /// The same, for the status.
     #[error("the server speaks another version of the control protocol: {0}")]
     Json(serde_json::Error),
+    /// There is no such area.
+    #[error("refused: there is no area {0}")]
+    NoArea(String),
     /// Standard input cannot be read.
     #[error("cannot read the message: {0}")]
     Input(io::Error),
@@ -72,6 +75,8 @@ pub(super) fn unexpected(answer: Answer) -> Problem {
         | Answer::Tailing
         | Answer::Message { .. }
         | Answer::Lapped { .. }
+        | Answer::AreaBytes { .. }
+        | Answer::AreaWritten
         | Answer::Status { .. } => Problem::Unexpected("an answer to nothing".to_owned()),
     }
 }
@@ -176,6 +181,8 @@ impl Connection {
             | Answer::Tailing
             | Answer::Message { .. }
             | Answer::Lapped { .. }
+            | Answer::AreaBytes { .. }
+            | Answer::AreaWritten
             | Answer::Refused { .. }) => Err(unexpected(other)),
         }
     }

@@ -3,6 +3,7 @@
 //! Blocking and small: one connection, one request, its answers. Only here does the program write to
 //! standard output. It must not know how the server does what it is asked.
 
+mod area;
 mod connect;
 mod report;
 
@@ -27,6 +28,7 @@ pub fn run(verb: &Verb, target: &Target) -> u8 {
             binary,
         } => publish(target, channel, text.as_deref(), *binary),
         Verb::Tail { channel, json } => tail(target, channel, *json),
+        Verb::Area(verb) => area::run(target, verb),
         Verb::Status { json } => status(target, *json),
     };
     match done {
@@ -47,17 +49,7 @@ fn publish(
     text: Option<&str>,
     binary: bool,
 ) -> Result<(), Problem> {
-    let payload = match text {
-        Some(text) => text.as_bytes().to_vec(),
-        None => {
-            let mut input = Vec::new();
-            io::stdin()
-                .lock()
-                .read_to_end(&mut input)
-                .map_err(Problem::Input)?;
-            input
-        }
-    };
+    let payload = text_or_input(text)?;
     let kind = if binary { Kind::Binary } else { Kind::Text };
     let mut connection = Connection::open(target)?;
     connection.ask(&Request::Publish {
@@ -65,6 +57,24 @@ fn publish(
         kind,
         payload,
     })?;
+    print_reached(&mut connection)
+}
+
+/// The message on the command line, or standard input without one.
+fn text_or_input(text: Option<&str>) -> Result<Vec<u8>, Problem> {
+    let mut input = Vec::new();
+    match text {
+        Some(text) => input.extend_from_slice(text.as_bytes()),
+        None => {
+            let mut stdin = io::stdin().lock();
+            stdin.read_to_end(&mut input).map_err(Problem::Input)?;
+        }
+    }
+    Ok(input)
+}
+
+/// Waits for the answer to a publication.
+fn print_reached(connection: &mut Connection) -> Result<(), Problem> {
     match connection.answer()? {
         Answer::Published {
             reached, workers, ..
@@ -72,6 +82,8 @@ fn publish(
         other @ (Answer::Tailing
         | Answer::Message { .. }
         | Answer::Lapped { .. }
+        | Answer::AreaBytes { .. }
+        | Answer::AreaWritten
         | Answer::Status { .. }
         | Answer::Refused { .. }) => Err(connect::unexpected(other)),
     }
@@ -91,7 +103,11 @@ fn tail(target: &Target, channel: &str, json: bool) -> Result<(), Problem> {
                 payload,
             } => Line::message(channel, kind, time_us, &payload),
             Answer::Lapped { entries } => Line::Lapped { entries },
-            other @ (Answer::Published { .. } | Answer::Status { .. } | Answer::Refused { .. }) => {
+            other @ (Answer::Published { .. }
+            | Answer::Status { .. }
+            | Answer::AreaBytes { .. }
+            | Answer::AreaWritten
+            | Answer::Refused { .. }) => {
                 return Err(connect::unexpected(other));
             }
         };
@@ -170,9 +186,13 @@ impl<'m> Line<'m> {
 }
 
 fn print(text: &str) -> Result<(), Problem> {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<(), Problem> {
     let mut output = io::stdout().lock();
     output
-        .write_all(text.as_bytes())
+        .write_all(bytes)
         .and_then(|()| output.flush())
         .map_err(Problem::Output)
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::master::status::Status;
+use crate::master::status::{AreaStatus, Status};
 
 /// Headings and rows as aligned columns.
 struct Table {
@@ -59,15 +59,20 @@ pub(super) fn table(status: &Status) -> String {
     let _infallible = write!(
         page,
         "\nlog: {} messages published ({} bytes, spool {} KiB), {} delivered, {} clients lapped, \
-         {} would block, {} recoveries\n\n",
+         {} stale, {} would block, {} recoveries\n\n",
         log.published,
         log.bytes,
         log.spool_bytes / 1024,
         log.delivered,
         log.lapped,
+        log.stale,
         log.would_block,
         log.recoveries
     );
+    if !status.areas.is_empty() {
+        page.push_str(&areas(&status.areas));
+        page.push('\n');
+    }
     channels(status, &mut page);
     page
 }
@@ -83,6 +88,7 @@ fn workers(status: &Status, page: &mut String) {
         "behind",
         "delivered",
         "lapped",
+        "stale",
     ]);
     for worker in &status.workers {
         let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
@@ -96,9 +102,38 @@ fn workers(status: &Status, page: &mut String) {
             worker.behind.to_string(),
             worker.delivered.to_string(),
             worker.lapped.to_string(),
+            worker.stale.to_string(),
         ]);
     }
     table.write(page);
+}
+
+/// The table of plain areas.
+pub(super) fn areas(areas: &[AreaStatus]) -> String {
+    let mut table = Table::new(&[
+        "area", "name", "kind", "bytes", "used", "updates", "hits", "lock",
+    ]);
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    for area in areas {
+        let lock = match (area.writer, area.readers.len()) {
+            (Some(slot), _) => format!("written by slot {slot}"),
+            (None, 0) => "free".to_owned(),
+            (None, readers) => format!("{readers} reading"),
+        };
+        table.rows.push(vec![
+            area.id.to_string(),
+            or_dash(area.name.clone()),
+            area.kind.clone(),
+            area.bytes.to_string(),
+            or_dash(area.used.map(|used| used.to_string())),
+            area.updates.to_string(),
+            area.hits.to_string(),
+            lock,
+        ]);
+    }
+    let mut page = String::new();
+    table.write(&mut page);
+    page
 }
 
 fn channels(status: &Status, page: &mut String) {
@@ -146,6 +181,7 @@ pub(super) fn example() -> Status {
         behind: 0,
         delivered: 120,
         lapped: 0,
+        stale: 0,
     };
     Status {
         instance: "3032".into(),
@@ -164,9 +200,22 @@ pub(super) fn example() -> Status {
             delivered: 240,
             would_block: 0,
             lapped: 0,
+            stale: 3,
             recoveries: 0,
             spool_bytes: 16 << 20,
         },
+        areas: vec![AreaStatus {
+            id: 0,
+            name: Some("frames".into()),
+            kind: "memory".into(),
+            bytes: 4096,
+            used: None,
+            updates: 7,
+            hits: 0,
+            readers: vec![1, 2],
+            writer: None,
+            watch_ms: 0,
+        }],
         channels: vec![ChannelStatus {
             name: "news".into(),
             messages: 10,
@@ -186,11 +235,14 @@ mod tests {
 instance 3032, running, master pid 4711, bellwether 0.1.0, up 1 h 2 min
 listening on [::]:3032
 
-  worker  pid   generation  state      clients  subscriptions  behind  delivered  lapped
-  1       4712  1           serving    12       12             0       120        0
-  2       -     -           abandoned  12       12             0       120        0
+  worker  pid   generation  state      clients  subscriptions  behind  delivered  lapped  stale
+  1       4712  1           serving    12       12             0       120        0       0
+  2       -     -           abandoned  12       12             0       120        0       0
 
-log: 10 messages published (1000 bytes, spool 16384 KiB), 240 delivered, 0 clients lapped, 0 would block, 0 recoveries
+log: 10 messages published (1000 bytes, spool 16384 KiB), 240 delivered, 0 clients lapped, 3 stale, 0 would block, 0 recoveries
+
+  area  name    kind    bytes  used  updates  hits  lock
+  0     frames  memory  4096   -     7        0     2 reading
 
   channel  messages  subscribers
   news     10        24

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::address::Address;
+use super::area_verb::{self, AREA, AreaVerb};
 use super::environment::Environment;
 use super::options::{self, Group, OptionSpec, Takes};
 use super::resolved::ConfigError;
@@ -62,6 +63,8 @@ pub enum Verb {
         /// One JSON object a line.
         json: bool,
     },
+    /// Do something with an area.
+    Area(AreaVerb),
     /// Show what the instance is doing.
     Status {
         /// For programs.
@@ -115,6 +118,15 @@ pub fn parse(
                 false => Usage::Told(error),
             })?;
     match matches.subcommand() {
+        Some((AREA, area)) => {
+            let Some((name, verb)) = area.subcommand() else {
+                // Clap asks for one.
+                return Ok(Invocation::Serve(Settings::default()));
+            };
+            let target = target(verb, environment).map_err(Usage::BadValue)?;
+            let verb = area_verb::read(name, verb);
+            Ok(Invocation::Verb(Verb::Area(verb), target))
+        }
         Some((name, verb)) => {
             let target = target(verb, environment).map_err(Usage::BadValue)?;
             Ok(Invocation::Verb(read_verb(name, verb), target))
@@ -128,7 +140,9 @@ pub(super) fn command() -> Command {
     let mut command = Command::new("master")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A prefork WebSocket server with shared-memory broadcast")
-        .override_usage("master [OPTIONS] --socket ADDRESS\n       master publish|tail|status ...")
+        .override_usage(
+            "master [OPTIONS] --socket ADDRESS\n       master publish|tail|area|status ...",
+        )
         .after_help("For example: master --processes 8 --socket :3032")
         .args_conflicts_with_subcommands(true)
         .subcommand_help_heading("Talk to a running server")
@@ -138,7 +152,12 @@ pub(super) fn command() -> Command {
         let of_group = options::all().filter(|option| option.group == group);
         command = command.args(of_group.map(argument));
     }
-    command.subcommands([publish_command(), tail_command(), status_command()])
+    command.subcommands([
+        publish_command(),
+        tail_command(),
+        area_verb::command(),
+        status_command(),
+    ])
 }
 
 fn argument(option: &'static OptionSpec) -> Arg {
@@ -196,7 +215,7 @@ fn status_command() -> Command {
 }
 
 /// A verb with the options that say which instance is meant.
-fn verb(name: &'static str, about: &'static str) -> Command {
+pub(super) fn verb(name: &'static str, about: &'static str) -> Command {
     let which = ["instance", "socket", "run-dir"];
     let options = which.iter().filter_map(|name| options::find(name));
     Command::new(name).about(about).args(options.map(|option| {
@@ -210,14 +229,14 @@ fn verb(name: &'static str, about: &'static str) -> Command {
     }))
 }
 
-fn channel_argument() -> Arg {
+pub(super) fn channel_argument() -> Arg {
     Arg::new("channel")
         .value_name("CHANNEL")
         .help("name of the channel")
         .required(true)
 }
 
-fn switch_argument(name: &'static str, help: &'static str) -> Arg {
+pub(super) fn switch_argument(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name)
         .long(name)
         .help(help)

@@ -9,6 +9,7 @@
 
 mod address;
 mod area_option;
+mod area_verb;
 mod channel_rule;
 mod command;
 mod environment;
@@ -20,6 +21,7 @@ mod tests;
 mod values;
 
 pub use address::{Address, AddressError};
+pub use area_verb::AreaVerb;
 pub use channel_rule::{ChannelPolicy, ChannelRule, Slow, policy_of};
 pub use command::{Invocation, Setting, Settings, Target, Usage, Verb, parse};
 pub use environment::Environment;

@@ -26,7 +26,11 @@ The same program talks to a running server through its control socket:
 |---|---|
 | `master publish CHANNEL [TEXT]` | sends TEXT, or standard input without TEXT or with `-`, to every client of the channel; `--binary` makes it a binary message; prints how many workers have it |
 | `master tail CHANNEL` | prints what is published on the channel from now on, one message a line; `--json` one object a line |
-| `master status` | shows workers, channels and counters; `--json` for programs |
+| `master area info [AREA]` | shows the areas, or one, by number or name; `--json` for programs |
+| `master area read AREA [POS [LEN]]` | prints bytes as they are; more than 1 MiB is read in pieces |
+| `master area write AREA POS [TEXT]` | writes TEXT or standard input, up to `--websockets-max-size` |
+| `master area send AREA CHANNEL [POS [LEN]]` | sends a range to every client of the channel, without a copy; `--binary` makes it a binary message |
+| `master status` | shows workers, areas, channels and counters; `--json` for programs |
 
 The server is found by `--instance NAME`, by `--socket ADDRESS` (or just `:PORT`), or, if only one runs, without either.
 

@@ -339,6 +339,50 @@ fn every_value_lands_in_its_field() {
 }
 
 #[test]
+fn the_verbs_about_areas_are_understood() {
+    let verb = |words: &[&str]| match invoke(&[&["area"], words].concat()) {
+        Ok(Invocation::Verb(Verb::Area(verb), target)) => (verb, target.instance),
+        other => panic!("{other:?}"),
+    };
+    let read = AreaVerb::Read {
+        area: "frames".into(),
+        position: 0,
+        bytes: None,
+    };
+    assert_eq!(verb(&["read", "frames"]), (read, None));
+    let write = AreaVerb::Write {
+        area: "0".into(),
+        position: 64,
+        text: Some("-x".into()),
+    };
+    let words = ["write", "--instance", "a", "0", "64", "-x"];
+    assert_eq!(verb(&words), (write, Some("a".into())));
+    let send = AreaVerb::Send {
+        area: "0".into(),
+        channel: "news".into(),
+        position: 1,
+        bytes: Some(2),
+        binary: true,
+    };
+    assert_eq!(
+        verb(&["send", "0", "news", "1", "2", "--binary"]),
+        (send, None)
+    );
+    let info = AreaVerb::Info {
+        area: None,
+        json: true,
+    };
+    assert_eq!(verb(&["info", "--json"]), (info, None));
+    for words in [
+        &["area", "read"][..],
+        &["area", "write", "0"],
+        &["area", "read", "0", "x"],
+    ] {
+        wrong(words);
+    }
+}
+
+#[test]
 fn areas_are_numbered_as_they_are_given() {
     let config = config(&["-s", ":1", "--sharedarea", "2", "-A", "size=9,name=frames"]).unwrap();
     let sizes: Vec<_> = config.areas.iter().map(|area| area.size).collect();

@@ -100,10 +100,10 @@ impl Client {
     }
 
     /// Whether it may be read from now.
-    pub(super) fn is_readable(&self, outbox_bytes_max: usize) -> bool {
+    pub(super) fn is_readable(&self, outbox_bytes_unread: usize) -> bool {
         !self.marks.intersects(Marks::PAUSED | Marks::FROZEN)
             && !matches!(self.phase, Phase::Deciding(_))
-            && self.outbox.len() < outbox_bytes_max
+            && self.outbox.len() < outbox_bytes_unread
     }
 
     /// Whether a frame of the log is half sent, so that nothing else may go out.

@@ -24,7 +24,7 @@ impl Engine {
                 break;
             };
             client.marks.remove(Marks::UNREAD);
-            if !client.is_readable(self.core.settings.outbox_bytes_max) {
+            if !client.is_readable(self.core.settings.outbox_bytes_unread()) {
                 client.marks.insert(Marks::UNREAD);
                 break;
             }
@@ -69,7 +69,7 @@ impl Engine {
     fn read_on_later(&mut self, key: Key) {
         if let Some(client) = self.core.clients.get_mut(key) {
             client.marks.insert(Marks::UNREAD);
-            if client.is_readable(self.core.settings.outbox_bytes_max) {
+            if client.is_readable(self.core.settings.outbox_bytes_unread()) {
                 self.core.unread.push(key);
             }
         }

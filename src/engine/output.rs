@@ -217,13 +217,13 @@ impl Core {
         if client.outbox.is_empty() && client.behind.is_none() {
             return;
         }
-        let was_full = client.outbox.len() >= self.settings.outbox_bytes_max;
+        let was_full = client.outbox.len() >= self.settings.outbox_bytes_unread();
         self.push_out(key);
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
         client.seen_ms = self.now_ms;
-        let readable = client.is_readable(self.settings.outbox_bytes_max);
+        let readable = client.is_readable(self.settings.outbox_bytes_unread());
         if was_full && readable && client.marks.contains(Marks::UNREAD) {
             client.marks.remove(Marks::UNREAD);
             self.unread.push(key);

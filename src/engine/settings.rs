@@ -4,6 +4,8 @@ use crate::config::{ChannelRule, Config};
 use crate::protocol::http;
 use crate::protocol::websocket::{DeflatePolicy, Limits, OriginRule};
 
+use super::RECEIVE_BYTES;
+
 /// Limits and policies of an engine. Times are in milliseconds.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -25,8 +27,18 @@ pub struct Settings {
     pub origins: Vec<OriginRule>,
     /// What holds for slow clients, by channel.
     pub channel_rules: Vec<ChannelRule>,
-    /// With so many bytes waiting for one client it is not read from, and takes no more.
+    /// With so many bytes waiting for one client it takes no more.
     pub outbox_bytes_max: usize,
+}
+
+impl Settings {
+    /// With so many bytes waiting for one client it is not read from. The answers to what one read
+    /// can bring, a largest message and a buffer of small ones, still find room in its outbox then.
+    pub(super) fn outbox_bytes_unread(&self) -> usize {
+        // At least 1: an empty outbox never stops the reading.
+        let half = self.outbox_bytes_max / 2;
+        half.saturating_sub(RECEIVE_BYTES).max(1)
+    }
 }
 
 impl From<&Config> for Settings {

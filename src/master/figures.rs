@@ -2,9 +2,9 @@
 //!
 //! It must not know how it is sent or printed.
 
-use super::status::{CHANNELS_MAX, ChannelStatus, LogStatus, Status, WorkerStatus};
+use super::status::{AreaStatus, CHANNELS_MAX, ChannelStatus, LogStatus, Status, WorkerStatus};
 use super::supervisor::{SlotState, Supervisor};
-use crate::sharedarea::SharedArea;
+use crate::sharedarea::{Area, SharedArea};
 
 /// Where it is collected from.
 pub(super) struct Facts<'m> {
@@ -40,9 +40,11 @@ pub(super) fn collect(facts: &Facts<'_>) -> Status {
             delivered: counters.delivered,
             would_block: counters.would_block,
             lapped: counters.lapped,
+            stale: counters.stale,
             recoveries: counters.recoveries,
             spool_bytes: facts.area.spool_bytes(),
         },
+        areas: facts.area.areas().map(|area| plain(&area)).collect(),
         channels,
         channels_more,
     }
@@ -64,6 +66,23 @@ fn worker(slot: u16, state: SlotState, area: &SharedArea) -> WorkerStatus {
             .map_or(0, |view| area.head().saturating_sub(view.cursor)),
         delivered: view.as_ref().map_or(0, |view| view.delivered),
         lapped: view.as_ref().map_or(0, |view| view.lapped),
+        stale: view.as_ref().map_or(0, |view| view.stale),
+    }
+}
+
+fn plain(area: &Area) -> AreaStatus {
+    let info = area.info();
+    AreaStatus {
+        id: info.id,
+        name: info.name,
+        kind: info.kind.name().to_owned(),
+        bytes: info.bytes,
+        used: info.used,
+        updates: info.updates,
+        hits: info.hits,
+        readers: info.readers,
+        writer: info.writer,
+        watch_ms: info.watch_ms,
     }
 }
 

@@ -2,12 +2,14 @@
 //! the control socket.
 //!
 //! `RUN_DIR/NAME/master.pid` holds the process id and a record lock for as long as the master lives
-//! (whoever dies, however, loses it), `RUN_DIR/NAME/control.sock` is where verbs connect. Both folders
+//! (whoever dies, however, loses it), `RUN_DIR/NAME/control.sock` is where verbs connect, `fifo` takes
+//! commands and `areas/` links to the areas. The folders
 //! are for their owner only. It must not know what is said on the socket.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -16,8 +18,12 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::geteuid;
 use thiserror::Error;
 
+use crate::sharedarea::SharedArea;
+
 const LOCK_FILE: &str = "master.pid";
 const CONTROL_SOCKET: &str = "control.sock";
+const FIFO: &str = "fifo";
+const AREAS: &str = "areas";
 /// Longest path of a unix socket.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -117,9 +123,48 @@ impl Instance {
         &self.name
     }
 
+    /// Where the command FIFO is.
+    pub(super) fn fifo_path(&self) -> PathBuf {
+        self.folder.join(FIFO)
+    }
+
+    /// Links the areas into the folder by number and name, so that any program can open and map them:
+    /// memory through this process's descriptor, a file by its own path.
+    pub(super) fn link_areas(&self, area: &SharedArea) -> Result<(), InstanceError> {
+        let folder = self.folder.join(AREAS);
+        let system = |doing| {
+            let path = folder.clone();
+            move |source| InstanceError::System {
+                doing,
+                path,
+                source,
+            }
+        };
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(system("clear")(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        make_private(&folder)?;
+        let pid = std::process::id();
+        for plain in area.areas() {
+            let target = match plain.path() {
+                Some(path) => fs::canonicalize(path).map_err(system("find a file of"))?,
+                None => format!("/proc/{pid}/fd/{}", plain.fd().as_raw_fd()).into(),
+            };
+            let names = [Some(plain.id().to_string()), plain.name()];
+            for name in names.into_iter().flatten() {
+                symlink(&target, folder.join(name)).map_err(system("make a link in"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Clears the place at a clean end. Not on drop: a forked child drops its copy too.
     pub(super) fn clear(self) {
-        for name in [CONTROL_SOCKET, LOCK_FILE] {
+        let _left: io::Result<()> = fs::remove_dir_all(self.folder.join(AREAS));
+        for name in [CONTROL_SOCKET, FIFO, LOCK_FILE] {
             // Whatever is left is reused by the next master.
             let _left: io::Result<()> = fs::remove_file(self.folder.join(name));
         }

@@ -12,9 +12,11 @@
 
 mod clock;
 pub mod control;
+mod fifo;
 mod figures;
 pub mod instance;
 pub mod logging;
+mod outside;
 mod roster;
 mod serve;
 pub mod signals;

@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::clock::Clock;
 use super::control::{ControlServer, Hub, Source};
 use super::instance::Instance;
+use super::outside::{Desk, Outside};
 use super::roster::Roster;
 use super::signals::{Meaning, Signals};
 use super::start::{self, Start};
@@ -55,6 +56,7 @@ enum Ready {
     Worker(u16),
     Mailbox(u16),
     Control(Source, PollFlags),
+    Fifo,
 }
 
 pub(super) struct Master<'c> {
@@ -71,6 +73,7 @@ pub(super) struct Master<'c> {
     participant: Participant,
     instance: Instance,
     control: ControlServer,
+    outside: Outside,
     roster: Roster,
 }
 
@@ -91,6 +94,7 @@ impl<'c> Master<'c> {
             participant: start.participant,
             instance: start.instance,
             control: start.control,
+            outside: start.outside,
             roster: start.roster,
         }
     }
@@ -152,6 +156,7 @@ impl<'c> Master<'c> {
         let due_ms = [
             self.supervisor.next_timeout_ms(),
             self.control.next_timeout_ms(),
+            self.outside.next_timeout_ms(),
         ];
         let now_ms = self.clock.now_ms();
         let due_ms = due_ms.into_iter().flatten().min();
@@ -178,7 +183,7 @@ impl<'c> Master<'c> {
             let flags = fd.revents().filter(|flags| !flags.is_empty())?;
             Some(match name {
                 Ready::Control(source, _) => Ready::Control(source, flags),
-                Ready::Signals | Ready::Worker(_) | Ready::Mailbox(_) => name,
+                Ready::Signals | Ready::Worker(_) | Ready::Mailbox(_) | Ready::Fifo => name,
             })
         });
         Ok(ready.collect())
@@ -186,7 +191,10 @@ impl<'c> Master<'c> {
 
     fn sources(&self) -> Vec<(Ready, BorrowedFd<'_>, PollFlags)> {
         let input = PollFlags::POLLIN;
-        let mut sources = vec![(Ready::Signals, self.signals.as_fd(), input)];
+        let mut sources = vec![
+            (Ready::Signals, self.signals.as_fd(), input),
+            (Ready::Fifo, self.outside.as_fd(), input),
+        ];
         sources.extend(
             self.roster
                 .controls()
@@ -226,9 +234,11 @@ impl<'c> Master<'c> {
                 Ready::Control(source, flags) => {
                     self.with_hub(|control, hub| control.ready(source, flags, hub));
                 }
+                Ready::Fifo => self.with_desk(Outside::ready),
                 Ready::Signals => {}
             }
         }
+        self.with_desk(Outside::turn);
         self.with_hub(ControlServer::turn);
         for spec in self.signals.take() {
             let name = spec.signal.as_str();
@@ -403,6 +413,17 @@ impl<'c> Master<'c> {
             listeners: &self.listener_names,
             now_ms: self.now_ms,
         })
+    }
+
+    /// Calls with the writers from outside and where they publish.
+    fn with_desk(&mut self, call: impl FnOnce(&mut Outside, &mut Desk<'_>)) {
+        let mut desk = Desk {
+            area: &self.area,
+            participant: &mut self.participant,
+            now_ms: self.now_ms,
+            wall_us: Clock::wall_us(),
+        };
+        call(&mut self.outside, &mut desk);
     }
 
     /// Calls with the control server and what its verbs are about.

@@ -9,7 +9,9 @@ use thiserror::Error;
 
 use super::clock::Clock;
 use super::control::ControlServer;
+use super::fifo::Fifo;
 use super::instance::{Instance, InstanceError};
+use super::outside::Outside;
 use super::roster::Roster;
 use super::signals::Signals;
 use crate::config::Config;
@@ -111,6 +113,7 @@ pub(super) struct Start {
     pub(super) participant: Participant,
     pub(super) instance: Instance,
     pub(super) control: ControlServer,
+    pub(super) outside: Outside,
     pub(super) roster: Roster,
 }
 
@@ -133,6 +136,7 @@ impl Start {
         let area = create_area(&config)?;
         area.make_areas(&config.areas)?;
         let (instance, control) = Instance::take(&config.run_dir, &name)?;
+        instance.link_areas(&area)?;
         let participant = area
             .join(ParticipantKind::Master, 0)
             .map_err(system("join the shared area"))?;
@@ -150,6 +154,8 @@ impl Start {
         for listener in &listeners {
             log::info!("listening on {}", listener.local_address());
         }
+        let fifo = Fifo::create(&instance.fifo_path()).map_err(system("make the fifo"))?;
+        let outside = Outside::new(fifo, &area);
         let control = ControlServer::new(control, config.message_bytes_max);
         Ok(Self {
             config,
@@ -160,6 +166,7 @@ impl Start {
             participant,
             instance,
             control,
+            outside,
             roster,
         })
     }

@@ -26,6 +26,8 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// The shared log.
     pub log: LogStatus,
+    /// Plain areas, by number.
+    pub areas: Vec<AreaStatus>,
     /// Channels, the busiest first; at most [`CHANNELS_MAX`].
     pub channels: Vec<ChannelStatus>,
     /// Channels that are not listed.
@@ -48,7 +50,7 @@ impl Status {
             .count();
         format!(
             "{serving} workers serving, {} clients, {} subscriptions, {} channels, \
-             {} messages published ({} bytes), {} delivered, {} lapped, {} would block",
+             {} messages published ({} bytes), {} delivered, {} lapped, {} stale, {} would block",
             sum(|worker| worker.clients),
             sum(|worker| worker.subscriptions),
             self.channels.len() as u64 + self.channels_more,
@@ -56,6 +58,7 @@ impl Status {
             self.log.bytes,
             self.log.delivered,
             self.log.lapped,
+            self.log.stale,
             self.log.would_block,
         )
     }
@@ -82,6 +85,8 @@ pub struct WorkerStatus {
     pub delivered: u64,
     /// Clients that were overtaken by the log, likewise.
     pub lapped: u64,
+    /// Messages not handed to clients because their range of an area had changed, likewise.
+    pub stale: u64,
 }
 
 /// The shared log.
@@ -97,10 +102,37 @@ pub struct LogStatus {
     pub would_block: u64,
     /// Clients that were overtaken.
     pub lapped: u64,
+    /// Messages not handed to clients because their range of an area had changed.
+    pub stale: u64,
     /// Locks taken over from dead owners.
     pub recoveries: u64,
     /// Size of the spool.
     pub spool_bytes: u64,
+}
+
+/// A plain area.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AreaStatus {
+    /// Its number.
+    pub id: u8,
+    /// Its name.
+    pub name: Option<String>,
+    /// What it is made of: memory, file or fd.
+    pub kind: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Bytes that mean something, if somebody said so.
+    pub used: Option<u64>,
+    /// Updates so far.
+    pub updates: u64,
+    /// Reads so far.
+    pub hits: u64,
+    /// Slots that hold its read lock.
+    pub readers: Vec<u16>,
+    /// The slot that holds its write lock.
+    pub writer: Option<u16>,
+    /// The master looks at its head so often, milliseconds; 0 = never.
+    pub watch_ms: u32,
 }
 
 /// A channel.

@@ -417,6 +417,12 @@ impl SharedArea {
         self.geometry().spool_bytes
     }
 
+    /// The most bytes that one publication may take.
+    #[must_use]
+    pub fn record_bytes_max(&self) -> u64 {
+        self.geometry().record_bytes_max()
+    }
+
     /// The sizes.
     #[must_use]
     pub fn geometry(&self) -> Geometry {

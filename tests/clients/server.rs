@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// For a signal to be heard before it is sent again.
+const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks at something that no descriptor tells about.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// The name of every server that these tests start; each has a run directory of its own.
@@ -134,6 +136,18 @@ impl Server {
         kill(self.pid(), signal).expect("our own child can be signalled");
     }
 
+    /// Sends a signal until the server has said this. Two that come within a moment count as one, so one may not do.
+    pub(crate) fn signal_until(&self, signal: Signal, text: &str) {
+        wait_for(&format!("{text:?} in the log"), STOP_TIMEOUT, || {
+            self.signal(signal);
+            let end = Instant::now() + HEARD_TIMEOUT;
+            while Instant::now() < end && !self.log().contains(text) {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            self.log().contains(text).then_some(())
+        });
+    }
+
     /// Asks it to end.
     pub(crate) fn ask_to_end(&self) {
         self.signal(Signal::SIGTERM);
@@ -156,7 +170,7 @@ impl Drop for Server {
         for _ in 0..2 {
             if matches!(self.child.try_wait(), Ok(None)) {
                 self.ask_to_end();
-                std::thread::sleep(LOOK_AGAIN);
+                std::thread::sleep(5 * LOOK_AGAIN);
             }
         }
         let end = Instant::now() + STOP_TIMEOUT;

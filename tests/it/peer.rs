@@ -79,12 +79,15 @@ pub(crate) fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     frame.extend(MASK);
+    // By words: the tests are not optimised.
+    let (words, rest) = payload.as_chunks::<4>();
+    let mask = u32::from_le_bytes(MASK);
     frame.extend(
-        payload
+        words
             .iter()
-            .zip(MASK.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask),
+            .flat_map(|word| (u32::from_le_bytes(*word) ^ mask).to_le_bytes()),
     );
+    frame.extend(rest.iter().zip(MASK).map(|(byte, mask)| byte ^ mask));
     frame
 }
 

@@ -13,13 +13,16 @@ use crate::status::Status;
 
 #[test]
 fn hup_replaces_every_worker_and_lets_its_clients_go_with_1012() {
-    let server = Server::start(MASTER, &["--processes", "3"]);
+    let server = Server::start(MASTER, &["--processes", "3", "--drain-spread", "0"]);
     let before = Status::of(&server).worker_pids();
     let mut clients: Vec<Peer> = (0..9).map(|_| Peer::of(&server, "/news")).collect();
     server.signal(Signal::SIGHUP);
-    for client in &mut clients {
-        assert_eq!(client.close_code(), Some(1012));
-    }
+    // All at once: a worker waits for the answers of its clients before the next one is replaced.
+    std::thread::scope(|scope| {
+        for client in &mut clients {
+            scope.spawn(|| assert_eq!(client.close_code(), Some(1012)));
+        }
+    });
     server.wait_for_log("reload: generation 2 serves", 1);
     wait_until_gone(&before);
     let after = Status::wait_for_workers(&server, 3);

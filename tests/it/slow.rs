@@ -11,7 +11,7 @@ use crate::server::Server;
 use crate::status::Status;
 
 const MIB: u64 = 1024 * 1024;
-const MESSAGE_BYTES: usize = 64 * 1024;
+const MESSAGE_BYTES: usize = 16 * 1024;
 /// Messages on the way at a time; they fit into the spool twice.
 const WINDOW: u64 = 4;
 
@@ -98,10 +98,9 @@ fn the_others_have_everything_in_order_and_memory_stays_flat() {
         let grown = private_bytes(*pid).saturating_sub(before);
         assert!(grown < 16 * MIB, "process {pid} has grown by {grown} bytes");
     }
-    // Now it reads: whole messages, and then it is told that it has missed some.
+    // It has got whole messages, then perhaps its close frame, and was dropped when it did not answer that.
     let (messages, end) = scene.read_slow();
     assert!(messages > 0 && messages < scene.published);
-    // It is told why if it begins to read before the server has waited for its answer long enough.
     assert!(
         matches!(end, Event::Close(Some(1013)) | Event::Ended | Event::Cut),
         "{end:?}"
@@ -111,12 +110,33 @@ fn the_others_have_everything_in_order_and_memory_stays_flat() {
 }
 
 #[test]
+fn one_that_is_overtaken_gets_whole_messages_and_then_1013() {
+    let mut scene = Scene::set(&["--websockets-ping-freq", "0"]);
+    while Status::of(&scene.server).log.lapped == 0 {
+        // What a kernel holds for one socket is some megabytes.
+        assert!(
+            scene.published * (MESSAGE_BYTES as u64) < 200 * MIB,
+            "it was never overtaken"
+        );
+        for _ in 0..20 {
+            scene.publish();
+        }
+    }
+    let (messages, end) = scene.read_slow();
+    assert!(messages > 0 && messages < scene.published);
+    assert_eq!(end, Event::Close(Some(1013)));
+    scene.slow.send_close(1013).unwrap();
+    assert_eq!(scene.slow.read().unwrap(), Event::Ended);
+    scene.publish();
+}
+
+#[test]
 fn one_that_never_reads_again_is_dropped_when_it_does_not_answer_a_ping() {
     let pings = [
         "--websockets-ping-freq",
         "1",
         "--websockets-pong-tolerance",
-        "5",
+        "1",
     ];
     let mut scene = Scene::set(&pings);
     while Status::of(&scene.server).clients() == 6 {
@@ -127,7 +147,10 @@ fn one_that_never_reads_again_is_dropped_when_it_does_not_answer_a_ping() {
     // Whole messages, and at most one that was cut when it was dropped.
     let (messages, end) = scene.read_slow();
     assert!(messages > 0 && messages < scene.published);
-    assert!(matches!(end, Event::Ended | Event::Cut), "{end:?}");
+    assert!(
+        matches!(end, Event::Close(Some(1013)) | Event::Ended | Event::Cut),
+        "{end:?}"
+    );
 }
 
 #[test]
@@ -156,9 +179,16 @@ fn an_echo_client_that_sends_and_never_reads_is_not_read_from_any_more() {
     other.send("served as ever").unwrap();
     other.expect("served as ever");
     // When it reads, everything it has sent comes back.
-    for _ in 0..sent / frame.len() {
-        let event = client.read().expect("in time");
-        assert!(matches!(event, Event::Text(text) if numbered::check(&text) == ("e", 0)));
+    for at in 0..sent / frame.len() {
+        match client.read().expect("in time") {
+            Event::Text(text) => assert_eq!(numbered::check(&text), ("e", 0)),
+            other @ (Event::Binary(_) | Event::Close(_) | Event::Ended | Event::Cut) => {
+                panic!(
+                    "{other:?} came for message {at} of {} in {sent} bytes",
+                    sent / frame.len()
+                )
+            }
+        }
     }
     let rest = &frame[sent % frame.len()..];
     client.stream().write_all(rest).unwrap();

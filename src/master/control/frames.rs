@@ -4,6 +4,7 @@
 
 use thiserror::Error;
 
+use super::area_request::AreaRequest;
 use crate::protocol::websocket::Kind;
 
 /// What a frame may have beyond the message it carries: kind, flags, name.
@@ -14,12 +15,15 @@ const LENGTH_BYTES: usize = 4;
 const PUBLISH: u8 = 1;
 const TAIL: u8 = 2;
 const STATUS: u8 = 3;
+const AREA: u8 = 4;
 const PUBLISHED: u8 = 129;
 const TAILING: u8 = 130;
 const MESSAGE: u8 = 131;
 const LAPPED: u8 = 132;
 const STATUS_IS: u8 = 133;
 const REFUSED: u8 = 134;
+const AREA_BYTES: u8 = 135;
+const AREA_WRITTEN: u8 = 136;
 
 /// What a verb wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub enum Request {
     },
     /// Show what is going on.
     Status,
+    /// Do something with an area.
+    Area(AreaRequest),
 }
 
 /// What the master says.
@@ -75,6 +81,15 @@ pub enum Answer {
         /// See [`super::super::status::Status`].
         json: Vec<u8>,
     },
+    /// Bytes of an area.
+    AreaBytes {
+        /// How many of those that were asked for follow these.
+        left: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The bytes are written.
+    AreaWritten,
     /// It cannot be done.
     Refused {
         /// Why.
@@ -183,6 +198,7 @@ impl Request {
             }),
             Self::Tail { channel } => frame(TAIL, out, |out| out.extend(channel.bytes())),
             Self::Status => frame(STATUS, out, |_| {}),
+            Self::Area(request) => frame(AREA, out, |out| request.write(out)),
         }
     }
 
@@ -203,6 +219,7 @@ impl Request {
                 channel: text(body)?,
             }),
             STATUS => body.is_empty().then_some(Self::Status),
+            AREA => AreaRequest::read(body).map(Self::Area),
             _ => None,
         }
     }
@@ -233,6 +250,11 @@ impl Answer {
             }),
             Self::Lapped { entries } => frame(LAPPED, out, |out| out.extend(entries.to_le_bytes())),
             Self::Status { json } => frame(STATUS_IS, out, |out| out.extend_from_slice(json)),
+            Self::AreaBytes { left, bytes } => frame(AREA_BYTES, out, |out| {
+                out.extend_from_slice(&left.to_le_bytes());
+                out.extend_from_slice(bytes);
+            }),
+            Self::AreaWritten => frame(AREA_WRITTEN, out, |_| {}),
             Self::Refused { reason } => frame(REFUSED, out, |out| out.extend(reason.bytes())),
         }
     }
@@ -264,6 +286,14 @@ impl Answer {
             STATUS_IS => Some(Self::Status {
                 json: body.to_vec(),
             }),
+            AREA_BYTES => {
+                let (left, bytes) = body.split_first_chunk()?;
+                Some(Self::AreaBytes {
+                    left: u64::from_le_bytes(*left),
+                    bytes: bytes.to_vec(),
+                })
+            }
+            AREA_WRITTEN => body.is_empty().then_some(Self::AreaWritten),
             REFUSED => Some(Self::Refused {
                 reason: text(body)?,
             }),
@@ -283,18 +313,18 @@ fn frame(kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
 }
 
-fn text(bytes: &[u8]) -> Option<String> {
+pub(super) fn text(bytes: &[u8]) -> Option<String> {
     String::from_utf8(bytes.to_vec()).ok()
 }
 
-fn kind_byte(kind: Kind) -> u8 {
+pub(super) fn kind_byte(kind: Kind) -> u8 {
     match kind {
         Kind::Text => 0,
         Kind::Binary => 1,
     }
 }
 
-fn kind_of(byte: u8) -> Option<Kind> {
+pub(super) fn kind_of(byte: u8) -> Option<Kind> {
     match byte {
         0 => Some(Kind::Text),
         1 => Some(Kind::Binary),
@@ -324,6 +354,23 @@ mod tests {
                 channel: "r\u{e4}ume/1".into(),
             },
             Request::Status,
+            Request::Area(AreaRequest::Read {
+                area: "frames".into(),
+                position: 1,
+                bytes: None,
+            }),
+            Request::Area(AreaRequest::Write {
+                area: "0".into(),
+                position: u64::MAX,
+                bytes: vec![0, 1],
+            }),
+            Request::Area(AreaRequest::Send {
+                area: "0".into(),
+                position: 0,
+                bytes: Some(9),
+                channel: "news".into(),
+                kind: Kind::Binary,
+            }),
         ]
     }
 
@@ -344,6 +391,11 @@ mod tests {
             Answer::Status {
                 json: b"{}".to_vec(),
             },
+            Answer::AreaBytes {
+                left: 3,
+                bytes: vec![0, 255],
+            },
+            Answer::AreaWritten,
             Answer::Refused {
                 reason: "no".into(),
             },
@@ -385,6 +437,7 @@ mod tests {
             (&[5, 0, 0, 0, PUBLISH, 0, 9, 0, b'a'], PUBLISH),
             (&[5, 0, 0, 0, PUBLISH, 2, 1, 0, b'a'], PUBLISH),
             (&[2, 0, 0, 0, TAIL, 0xff], TAIL),
+            (&[2, 0, 0, 0, AREA, 9], AREA),
         ] {
             let mut frames = Frames::new(100);
             frames.push(frame);
@@ -399,7 +452,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_split_of_the_bytes_gives_the_same_requests(
-            cuts in proptest::collection::vec(0_usize..80, 0..8)
+            cuts in proptest::collection::vec(0_usize..180, 0..8)
         ) {
             let mut bytes = Vec::new();
             requests().iter().for_each(|request| request.write(&mut bytes));

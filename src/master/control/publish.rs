@@ -4,7 +4,7 @@
 
 use crate::channel::ChannelName;
 use crate::protocol::websocket::{Kind, encode_frame};
-use crate::sharedarea::{EntryFlags, Publication, PublishError, SharedArea};
+use crate::sharedarea::{EntryFlags, Publication, PublishError, Published, SharedArea};
 
 use super::Answer;
 use super::server::Hub;
@@ -41,36 +41,47 @@ pub(super) fn publish(
     };
     let mut frame = Vec::new();
     encode_frame(kind, payload, &mut frame);
-    // Workers that are there now; later ones never see this entry.
-    let owner = |slot: &u16| Some((*slot, hub.area.participant(*slot)?.generation));
-    let workers = hub.workers.iter().filter_map(owner).collect();
-    let published = hub
-        .participant
-        .publish(&Publication {
-            channel: channel.as_str(),
-            flags,
-            parts: &[&frame],
-            alternate: &[],
-            origin: 0,
-            time_us: hub.wall_us,
-        })
-        .map_err(|error| match error {
+    let workers = Pending::workers(hub);
+    let published = hub.participant.publish(&Publication {
+        channel: channel.as_str(),
+        flags,
+        parts: &[&frame],
+        alternate: &[],
+        origin: 0,
+        time_us: hub.wall_us,
+    });
+    Pending::begin(workers, published, hub)
+}
+
+impl Pending {
+    /// Workers that are there now, slot and owner; later ones never see what is published next.
+    pub(super) fn workers(hub: &Hub<'_>) -> Vec<(u16, u32)> {
+        let owner = |slot: &u16| Some((*slot, hub.area.participant(*slot)?.generation));
+        hub.workers.iter().filter_map(owner).collect()
+    }
+
+    /// The wait for what was published just now; the error is a sentence for the user.
+    pub(super) fn begin(
+        workers: Vec<(u16, u32)>,
+        published: Result<Published, PublishError>,
+        hub: &Hub<'_>,
+    ) -> Result<Self, String> {
+        let published = published.map_err(|error| match error {
             PublishError::WouldBlock => format!("{error}; try again"),
             PublishError::TooLarge { .. } => format!("{error}; --spool-size sets it"),
             PublishError::InvalidChannel => error.to_string(),
         })?;
-    // Workers without a listener on this channel sleep on; wake them to have their word as well.
-    hub.area.ring();
-    Ok(Pending {
-        seq: published.seq,
-        workers,
-        deadline_ms: hub.now_ms + WAIT_MS_MAX,
-        check_ms: hub.now_ms + PAUSE_MS_MIN,
-        pause_ms: PAUSE_MS_MIN,
-    })
-}
+        // Workers without a listener on this channel sleep on; wake them to have their word as well.
+        hub.area.ring();
+        Ok(Self {
+            seq: published.seq,
+            workers,
+            deadline_ms: hub.now_ms + WAIT_MS_MAX,
+            check_ms: hub.now_ms + PAUSE_MS_MIN,
+            pause_ms: PAUSE_MS_MIN,
+        })
+    }
 
-impl Pending {
     /// When to look again.
     pub(super) fn check_ms(&self) -> u64 {
         self.check_ms

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixListener;
 use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::area;
 use super::connection::{Activity, Connection, Fate};
 use super::publish::publish;
 use super::tail::{Tail, WAITING_BYTES_MAX};
@@ -275,6 +276,7 @@ fn begin(connection: &mut Connection, request: Request, hub: &mut Hub<'_>) {
             }
             connection.activity = Activity::Tailing(tail);
         }
+        Request::Area(request) => area::serve(connection, request, hub),
         Request::Status => match serde_json::to_vec(&(hub.status)()) {
             Ok(json) => connection.answer(&Answer::Status { json }),
             Err(error) => connection.refuse(error.to_string()),

@@ -3,7 +3,7 @@
 //! It must not know how many tails there are, nor how their frames leave.
 
 use crate::protocol::websocket::Kind;
-use crate::sharedarea::{Entry, Participant, SharedArea};
+use crate::sharedarea::{Announced, Entry, EntryFlags, Participant, Reading, SharedArea};
 
 use super::Answer;
 
@@ -108,6 +108,10 @@ impl Tail {
         if !self.is_named_by(&entry, area) {
             return Some(None);
         }
+        if let Some(range) = &entry.announced {
+            // One that has changed is nothing to show.
+            return Some(announced(&entry, range, area));
+        }
         let mut frame = Vec::new();
         area.copy_out(entry.range(), &mut frame).ok()?;
         let (kind, payload) = message_of(&frame)?;
@@ -125,6 +129,25 @@ impl Tail {
         let mut name = Vec::new();
         area.copy_out(range, &mut name).is_ok() && name == self.channel.as_bytes()
     }
+}
+
+/// The message of an announced range, if that is still what it was.
+fn announced(entry: &Entry, range: &Announced, shared: &SharedArea) -> Option<Answer> {
+    let area = shared.announced_area(range).ok()?;
+    let reading = Reading::of_announced(&area, range)?;
+    let mut payload = Vec::new();
+    let bytes = Some(u64::from(range.bytes));
+    reading.copy(range.position, bytes, &mut payload).ok()?;
+    let kind = if entry.flags.contains(EntryFlags::TEXT) {
+        Kind::Text
+    } else {
+        Kind::Binary
+    };
+    reading.is_still(range).then_some(Answer::Message {
+        kind,
+        time_us: entry.time_us,
+        payload,
+    })
 }
 
 /// Kind and payload of a whole, unmasked, uncompressed frame (RFC 6455 section 5.2); None for anything
@@ -156,7 +179,7 @@ fn message_of(frame: &[u8]) -> Option<(Kind, &[u8])> {
 #[cfg(test)]
 mod tests {
     use crate::protocol::websocket::encode_frame;
-    use crate::sharedarea::{EntryFlags, Geometry, ParticipantKind, Publication};
+    use crate::sharedarea::{Geometry, ParticipantKind, Publication};
 
     use super::*;
     use crate::master::control::Frames;

@@ -5,11 +5,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::poll::{PollFd, PollTimeout, poll};
 
+use super::AreaRequest;
 use super::frames::{Answer, Frames, Request};
 use super::server::{ControlServer, Hub};
 use crate::master::status::{LogStatus, Status};
 use crate::protocol::websocket::Kind;
-use crate::sharedarea::{Geometry, Participant, ParticipantKind, SharedArea};
+use crate::sharedarea::{
+    AreaSize, AreaSource, AreaSpec, Geometry, Participant, ParticipantKind, SharedArea,
+};
 
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
@@ -43,9 +46,11 @@ fn status() -> Status {
             delivered: 0,
             would_block: 0,
             lapped: 0,
+            stale: 0,
             recoveries: 0,
             spool_bytes: 0,
         },
+        areas: Vec::new(),
         channels: Vec::new(),
         channels_more: 0,
     }
@@ -58,6 +63,13 @@ impl Bench {
         let listener = UnixListener::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
         let area = SharedArea::create(Geometry::with_spool(64 * 1024), 1, 0).unwrap();
+        let spec = AreaSpec {
+            source: AreaSource::Memory,
+            size: AreaSize::Pages(1),
+            name: Some("frames".into()),
+            watch_ms: 0,
+        };
+        area.make_areas(&[spec]).unwrap();
         let participant = area.join(ParticipantKind::Master, 0).unwrap();
         Self {
             _folder: folder,
@@ -304,9 +316,11 @@ fn a_tail_that_does_not_read_delays_nobody_and_is_told_what_it_missed() {
                 Answer::Message { .. } => messages += 1,
                 Answer::Lapped { entries } => lapped += entries,
                 Answer::Tailing => {}
-                Answer::Published { .. } | Answer::Status { .. } | Answer::Refused { .. } => {
-                    panic!("{answer:?}");
-                }
+                Answer::Published { .. }
+                | Answer::Status { .. }
+                | Answer::AreaBytes { .. }
+                | Answer::AreaWritten
+                | Answer::Refused { .. } => panic!("{answer:?}"),
             }
         }
         bench.settle();
@@ -365,4 +379,93 @@ fn one_verb_too_many_is_refused() {
     let mut last = bench.connect();
     bench.settle();
     assert!(matches!(last.answers()[..], [Answer::Refused { .. }]));
+}
+
+fn write_area(position: u64, bytes: &[u8]) -> Request {
+    Request::Area(AreaRequest::Write {
+        area: "frames".into(),
+        position,
+        bytes: bytes.to_vec(),
+    })
+}
+
+fn read_area(area: &str, position: u64, bytes: Option<u64>) -> Request {
+    Request::Area(AreaRequest::Read {
+        area: area.into(),
+        position,
+        bytes,
+    })
+}
+
+fn send_area(position: u64, bytes: u64) -> Request {
+    Request::Area(AreaRequest::Send {
+        area: "0".into(),
+        position,
+        bytes: Some(bytes),
+        channel: "news".into(),
+        kind: Kind::Text,
+    })
+}
+
+#[test]
+fn areas_are_read_written_and_sent() {
+    let mut bench = Bench::new();
+    let mut peer = bench.connect();
+    let mut tail = bench.connect();
+    let channel = "news".into();
+    bench.ask(&mut tail, &Request::Tail { channel });
+    bench.ask(&mut peer, &write_area(10, "h\u{e9}llo".as_bytes()));
+    bench.ask(&mut peer, &read_area("0", 10, Some(3)));
+    bench.ask(&mut peer, &read_area("frames", 4095, None));
+    bench.ask(&mut peer, &send_area(10, 6));
+    let bytes = |bytes: &[u8]| Answer::AreaBytes {
+        left: 0,
+        bytes: bytes.to_vec(),
+    };
+    let published = Answer::Published {
+        reached: 0,
+        workers: 0,
+        seq: 1,
+    };
+    let expected = [
+        Answer::AreaWritten,
+        bytes(b"h\xc3\xa9"),
+        bytes(b"\0"),
+        published,
+    ];
+    assert_eq!(peer.answers(), expected);
+    let message = Answer::Message {
+        kind: Kind::Text,
+        time_us: 7,
+        payload: "h\u{e9}llo".into(),
+    };
+    assert_eq!(tail.answers(), [Answer::Tailing, message]);
+}
+
+#[test]
+fn what_lies_outside_of_an_area_is_refused_in_words() {
+    let mut bench = Bench::new();
+    let mut writer = bench.connect();
+    bench.ask(&mut writer, &write_area(0, "\u{e9}".as_bytes()));
+    for (request, words) in [
+        (
+            write_area(4092, b"hello"),
+            "do not lie inside the 4096 bytes",
+        ),
+        (read_area("0", 0, Some(4097)), "do not lie inside"),
+        (read_area("0", 4097, None), "do not lie inside"),
+        (send_area(1, 1), "not UTF-8"),
+        (send_area(u64::MAX, 1), "do not lie inside"),
+        (read_area("1", 0, None), "no such area"),
+        (read_area("", 0, None), "no such area"),
+    ] {
+        let mut peer = bench.connect();
+        bench.ask(&mut peer, &request);
+        let answer = peer.answers().remove(0);
+        let Answer::Refused { reason } = &answer else {
+            panic!("{answer:?}");
+        };
+        assert!(reason.contains(words), "{reason}");
+    }
+    assert_eq!(bench.area.head(), 0);
 }

@@ -44,8 +44,8 @@ pub use spec::{
     AREA_NAME_BYTES_MAX, AREAS_MAX, AreaProblem, AreaSize, AreaSource, AreaSpec, AreaSpecError,
 };
 
-/// How often a worker sleeps for a lock, 2 ms each time: its clients wait meanwhile.
-const PATIENCE_OF_WORKERS: Patience = Patience(4);
+/// How often a worker or the master sleeps for a lock, 2 ms each time: others wait meanwhile.
+const PATIENCE_OF_LOOPS: Patience = Patience(4);
 /// The same for everybody else.
 const PATIENCE: Patience = Patience(500);
 /// A sleeper looks again after this time, should a writer have died before it could wake anybody.
@@ -158,8 +158,8 @@ impl Area {
         }
     }
 
-    /// Takes the write lock, until [`Area::unlock`], and gives up after 8 ms in a worker and a second
-    /// elsewhere. Nothing happens if this process has it already.
+    /// Takes the write lock, until [`Area::unlock`], and gives up after 8 ms in workers and master
+    /// and a second elsewhere. Nothing happens if this process has it already.
     ///
     /// # Errors
     /// [`AreaError::Busy`], [`AreaError::NotJoined`].
@@ -298,10 +298,8 @@ impl Area {
         let at = board::participant(me.slot, board::PARTICIPANT_KIND);
         let kind = self.objects().board32(at).load(Ordering::Relaxed);
         match ParticipantKind::of_word(kind) {
-            Some(ParticipantKind::Worker) | None => PATIENCE_OF_WORKERS,
-            Some(ParticipantKind::Master | ParticipantKind::Bridge | ParticipantKind::External) => {
-                PATIENCE
-            }
+            Some(ParticipantKind::Worker | ParticipantKind::Master) | None => PATIENCE_OF_LOOPS,
+            Some(ParticipantKind::Bridge | ParticipantKind::External) => PATIENCE,
         }
     }
 

@@ -1,0 +1,133 @@
+//! The verbs about areas on the command line.
+//!
+//! It must not know how they are done.
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+
+use super::command::{channel_argument, switch_argument, verb};
+
+/// The word in front of the verbs.
+pub(super) const AREA: &str = "area";
+
+/// What to do with an area, which is named by its number or name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AreaVerb {
+    /// Show the areas, or one.
+    Info {
+        /// The area; None for all.
+        area: Option<String>,
+        /// For programs.
+        json: bool,
+    },
+    /// Print bytes.
+    Read {
+        /// The area.
+        area: String,
+        /// The first byte.
+        position: u64,
+        /// How many; None for the rest.
+        bytes: Option<u64>,
+    },
+    /// Write bytes.
+    Write {
+        /// The area.
+        area: String,
+        /// The first byte.
+        position: u64,
+        /// What is written; None reads it from standard input.
+        text: Option<String>,
+    },
+    /// Send a range to every client of a channel.
+    Send {
+        /// The area.
+        area: String,
+        /// The channel's name.
+        channel: String,
+        /// The first byte.
+        position: u64,
+        /// How many; None for the rest.
+        bytes: Option<u64>,
+        /// Send it as a binary message.
+        binary: bool,
+    },
+}
+
+pub(super) fn command() -> Command {
+    let which = || {
+        Arg::new("area")
+            .value_name("AREA")
+            .help("number or name of the area")
+    };
+    let position = || number("position", "POS").help("the first byte; 0 if it is not given");
+    let length = || number("length", "LEN").help("how many bytes; without it, the rest");
+    Command::new(AREA)
+        .about("Look into, write and send from a shared area")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands([
+            verb("info", "Show the areas, or one of them")
+                .arg(which())
+                .arg(switch_argument("json", "print JSON")),
+            verb("read", "Print bytes of an area as they are")
+                .arg(which().required(true))
+                .arg(position())
+                .arg(length()),
+            verb("write", "Write bytes into an area")
+                .arg(which().required(true))
+                .arg(position().required(true))
+                .arg(
+                    Arg::new("text")
+                        .value_name("TEXT")
+                        .help(
+                            "what to write; without it or with '-' it is read from standard input",
+                        )
+                        .allow_hyphen_values(true),
+                ),
+            verb(
+                "send",
+                "Send a range of an area to every client of a channel",
+            )
+            .arg(which().required(true))
+            .arg(channel_argument())
+            .arg(position())
+            .arg(length())
+            .arg(switch_argument("binary", "send it as a binary message")),
+        ])
+}
+
+fn number(id: &'static str, name: &'static str) -> Arg {
+    Arg::new(id)
+        .value_name(name)
+        .value_parser(value_parser!(u64))
+}
+
+pub(super) fn read(name: &str, matches: &ArgMatches) -> AreaVerb {
+    let text = |id: &str| matches.get_one::<String>(id).cloned();
+    let number = |id: &str| matches.get_one::<u64>(id).copied();
+    let area = text("area");
+    let position = || number("position").unwrap_or(0);
+    match (name, area) {
+        ("read", Some(area)) => AreaVerb::Read {
+            area,
+            position: position(),
+            bytes: number("length"),
+        },
+        ("write", Some(area)) => AreaVerb::Write {
+            area,
+            position: position(),
+            text: text("text").filter(|text| text != "-"),
+        },
+        ("send", Some(area)) => AreaVerb::Send {
+            area,
+            channel: text("channel").unwrap_or_default(),
+            position: position(),
+            bytes: number("length"),
+            binary: matches.get_flag("binary"),
+        },
+        (_, area) => AreaVerb::Info {
+            area,
+            json: matches.get_flag("json"),
+        },
+    }
+}
