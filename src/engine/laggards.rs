@@ -8,11 +8,14 @@ use crate::event_loop::Key;
 use crate::protocol::websocket::{CloseCode, State};
 
 use super::client::Marks;
-use super::core::Core;
+use super::core::{CLOSING_MS, Core};
 use super::half::NOTHING;
 
 /// Clients that are behind are looked at this often.
 const LOOK_MS: u64 = 100;
+
+/// How long a dismissed client may not read its close frame where no pings tell who is dead.
+const UNTOLD_MS: u64 = 60_000;
 
 const OVERTAKEN: &str = "too slow: the log has moved past what you have not received";
 const TOO_FAR: &str = "too slow: further behind than the channel allows";
@@ -120,7 +123,16 @@ impl Core {
         });
         if closing == Some(true) {
             self.leave_all_channels(key);
-            self.await_closing(key);
+            self.await_closing_for(key, self.untold_ms());
+        }
+    }
+
+    /// Who does not read cannot be told why it is closed before it reads again. It has as much time for that as any
+    /// other client may be silent.
+    fn untold_ms(&self) -> u64 {
+        match self.settings.ping_freq_ms {
+            0 => UNTOLD_MS,
+            freq_ms => CLOSING_MS.max(freq_ms + self.settings.pong_tolerance_ms),
         }
     }
 

@@ -92,7 +92,12 @@ pub(super) fn stalled(machine: &Machine, stall: Duration) -> Result<Case, Failur
         note("others' p99 ms", "p99_with_us", 1e3, None),
         note("that is times p99 before", "p99_change", 1.0, Some(1.5)),
         note("others' lost", "lost", 1.0, Some(0.0)),
-        note("stalled: closed 1013", "stalled_closed", 1.0, None),
+        note(
+            "stalled: share closed with 1013",
+            "stalled_closed",
+            1.0,
+            None,
+        ),
         note("gaps each", "stalled_gaps", 1.0, None),
         note("missed each", "stalled_missed", 1.0, None),
         note("got each", "stalled_received", 1.0, None),
