@@ -23,7 +23,7 @@
 //! The modules, top down; imports only point down and `tests/tidy` checks it:
 //!
 //! ```text
-//! program > client > master > worker > engine > app > channel > net, event_loop > config
+//! program > client > master > worker > engine > app > channel, status > net, event_loop > config
 //!     > sharedarea > protocol, sys
 //! ```
 
@@ -40,6 +40,7 @@ pub mod net;
 pub mod program;
 pub mod protocol;
 pub mod sharedarea;
+pub mod status;
 pub mod sys;
 pub mod worker;
 

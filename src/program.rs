@@ -45,7 +45,7 @@ fn serve(
         Ok(config) => config,
         Err(error) => return complain(&error.to_string()),
     };
-    logging::begin(config.log_level);
+    logging::begin(config.log_level, config.log_format);
     // Made before the first fork: workers share the memory of what does not change.
     let apps = match Apps::new(&config, app) {
         Ok(apps) => apps,

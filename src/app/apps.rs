@@ -1,6 +1,6 @@
 //! The applications of one server, and which path belongs to which.
 
-use super::{App, Channels, Echo};
+use super::{Api, App, Channels, Echo};
 use crate::config::Config;
 
 /// An application's number in this server.
@@ -25,6 +25,8 @@ pub struct Apps {
     /// Paths without a trailing slash, longest first.
     mounts: Vec<(String, AppId)>,
     default: AppId,
+    /// That of the API, which no path leads to.
+    api: AppId,
 }
 
 impl std::fmt::Debug for Apps {
@@ -67,10 +69,14 @@ impl Apps {
             mounts.push((mount.path.trim_end_matches('/').to_owned(), app));
         }
         mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        // Added when all names are found: no option reaches it.
+        let api = AppId(u8::try_from(apps.len()).unwrap_or(u8::MAX));
+        apps.push(Box::new(Api::new(config)));
         Ok(Self {
             apps,
             mounts,
             default,
+            api,
         })
     }
 
@@ -82,6 +88,11 @@ impl Apps {
         };
         let mount = self.mounts.iter().find(|(mount, _)| covers(mount));
         mount.map_or(self.default, |(_, app)| *app)
+    }
+
+    /// The application of the API's listeners.
+    pub fn api(&self) -> AppId {
+        self.api
     }
 
     /// The application of that name.

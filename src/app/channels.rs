@@ -79,6 +79,7 @@ impl App for Channels {
             let code = match error {
                 super::PublishError::TooLarge { .. } => 1009,
                 super::PublishError::Full
+                | super::PublishError::WouldBlock
                 | super::PublishError::Name(_)
                 | super::PublishError::Area(_) => 1013,
             };

@@ -1,10 +1,11 @@
 //! How an application answers: the calls that it may make, and the engine's side of them.
 
-use super::{ClientId, Message};
+use super::{ClientId, Message, Published};
 use crate::channel::{ChannelName, InvalidName};
-use crate::protocol::http::Status;
+use crate::protocol::http;
 use crate::protocol::websocket::Kind;
 use crate::sharedarea::{AreaError, SharedArea};
+use crate::status::Status;
 
 /// How an upgrade is accepted.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +54,9 @@ pub enum PublishError {
         /// Most bytes of a frame.
         max: u64,
     },
+    /// The log is busy: another writer has its lock, or a client's frame stands in the way.
+    #[error("the log is busy")]
+    WouldBlock,
     /// Too many messages wait already for room in the log.
     #[error("too many messages wait for room in the log")]
     Full,
@@ -66,7 +70,7 @@ pub trait Operations {
     /// See [`Context::accept`].
     fn accept(&mut self, client: ClientId, accept: &Accept);
     /// See [`Context::reject`].
-    fn reject(&mut self, client: ClientId, status: Status, reason: &str);
+    fn reject(&mut self, client: ClientId, status: http::Status, reason: &str);
     /// See [`Context::send`].
     fn send(&mut self, client: ClientId, message: &Message<'_>) -> Result<(), SendError>;
     /// See [`Context::close`].
@@ -81,6 +85,14 @@ pub trait Operations {
         channel: ChannelName<'_>,
         message: &Message<'_>,
     ) -> Result<(), PublishError>;
+    /// See [`Context::publish_now`].
+    fn publish_now(
+        &mut self,
+        channel: ChannelName<'_>,
+        message: &Message<'_>,
+    ) -> Result<Published, PublishError>;
+    /// See [`Context::status`].
+    fn status(&self) -> Status;
     /// The shared area.
     fn shared_area(&self) -> &SharedArea;
     /// See [`Context::send_from_area`].
@@ -130,7 +142,7 @@ impl<'a> Context<'a> {
     }
 
     /// Refuses the opening handshake with an HTTP status and a line of text.
-    pub fn reject(&mut self, client: ClientId, status: Status, reason: &str) {
+    pub fn reject(&mut self, client: ClientId, status: http::Status, reason: &str) {
         self.operations.reject(client, status, reason);
     }
 
@@ -175,6 +187,25 @@ impl<'a> Context<'a> {
     pub fn publish(&mut self, channel: &str, message: &Message<'_>) -> Result<(), PublishError> {
         self.operations
             .publish(ChannelName::parse(channel)?, message)
+    }
+
+    /// As [`Self::publish`], but at once or not at all, and tells where the message stands in the log
+    /// and in its channel. What this worker could not publish before goes first.
+    ///
+    /// # Errors
+    /// [`PublishError`]; [`PublishError::WouldBlock`] instead of waiting.
+    pub fn publish_now(
+        &mut self,
+        channel: &str,
+        message: &Message<'_>,
+    ) -> Result<Published, PublishError> {
+        self.operations
+            .publish_now(ChannelName::parse(channel)?, message)
+    }
+
+    /// What the server shows of itself, all workers included. Walks the channel table.
+    pub fn status(&self) -> Status {
+        self.operations.status()
     }
 
     /// The shared area, for [`SharedArea::area`].

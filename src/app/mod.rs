@@ -5,6 +5,7 @@
 //! one client into an `App`. Nothing here knows sockets, the log or the loop: the engine stands
 //! behind [`Operations`].
 
+mod api;
 mod apps;
 mod channels;
 mod context;
@@ -17,6 +18,8 @@ use crate::protocol::http::{Request, Status};
 use crate::protocol::websocket::{Closed, Kind};
 
 pub use crate::event_loop::Key as ClientId;
+pub use crate::sharedarea::Published;
+pub use api::Api;
 pub use apps::{AppId, Apps, UnknownApp};
 pub use channels::Channels;
 pub use context::{Accept, AreaRange, Context, Operations, PublishError, SendError};
@@ -96,12 +99,32 @@ impl Response {
         }
     }
 
+    /// A JSON document, with a line feed behind it.
+    pub fn json(status: Status, document: &serde_json::Value) -> Self {
+        Self {
+            status,
+            headers: vec![("Content-Type", Cow::Borrowed("application/json"))],
+            body: format!("{document}\n").into_bytes().into(),
+        }
+    }
+
     /// The same with one more header.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
+}
+
+/// What is done with the body of a plain request before the app answers.
+#[derive(Debug, Clone)]
+pub enum BodyWish {
+    /// It is not read: the app answers at once, and the connection ends with the answer.
+    Unread,
+    /// It is read whole if it has at most so many bytes (413 if more), and given to the app.
+    UpTo(usize),
+    /// This is the answer, whatever the body is.
+    Refused(Response),
 }
 
 /// What an application keeps of a client that is to move to another worker.
@@ -168,7 +191,7 @@ pub trait App {
         let _: ClientId = client;
     }
 
-    /// A plain HTTP request. The default says that there is nothing but a WebSocket here.
+    /// A plain HTTP request, whose body is of no interest. The default says that there is nothing but a WebSocket here.
     fn request(&mut self, request: &Request<'_>) -> Response {
         let _: &Request<'_> = request;
         Response::text(
@@ -177,6 +200,19 @@ pub trait App {
         )
         .with("Upgrade", "websocket")
         .with("Connection", "upgrade")
+    }
+
+    /// A plain HTTP request has a body. The default does not read it.
+    fn body(&mut self, request: &Request<'_>) -> BodyWish {
+        let _: &Request<'_> = request;
+        BodyWish::Unread
+    }
+
+    /// A plain HTTP request with its body, which is empty where [`Self::body`] did not ask for it.
+    /// The default has no use for bodies and asks [`Self::request`].
+    fn answer(&mut self, cx: &mut Context<'_>, request: &Request<'_>, body: &[u8]) -> Response {
+        let _: (&Context<'_>, &[u8]) = (cx, body);
+        self.request(request)
     }
 
     /// An area that [`Context::watch_area`] was called for has been updated; several updates may be told

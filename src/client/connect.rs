@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::config::{Address, Target};
 use crate::master::control::{Answer, FrameError, Frames, Request};
 use crate::master::instance;
-use crate::master::status::Status;
+use crate::status::Status;
 
 /// A master that has not answered by then is stuck.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);

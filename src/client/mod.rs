@@ -200,7 +200,7 @@ fn print_bytes(bytes: &[u8]) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::master::status::Status;
+    use crate::status::Status;
 
     #[test]
     fn a_message_is_one_line_of_text_or_json() {

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::master::status::{AreaStatus, Status};
+use crate::status::{AreaStatus, Status};
 
 /// Headings and rows as aligned columns.
 struct Table {
@@ -169,7 +169,7 @@ fn duration(ms: u64) -> String {
 /// A status for tests.
 #[cfg(test)]
 pub(super) fn example() -> Status {
-    use crate::master::status::{ChannelStatus, LogStatus, WorkerStatus};
+    use crate::status::{ChannelStatus, LogStatus, WorkerStatus};
 
     let worker = |slot, pid: Option<i32>, state: &str| WorkerStatus {
         slot,
@@ -178,16 +178,15 @@ pub(super) fn example() -> Status {
         state: state.into(),
         clients: 12,
         subscriptions: 12,
-        behind: 0,
         delivered: 120,
-        lapped: 0,
-        stale: 0,
+        ..WorkerStatus::default()
     };
     Status {
         instance: "3032".into(),
         version: "0.1.0".into(),
         pid: 4711,
         phase: "running".into(),
+        generation: 1,
         uptime_ms: 3_725_000,
         listeners: vec!["[::]:3032".into()],
         workers: vec![
@@ -198,11 +197,9 @@ pub(super) fn example() -> Status {
             published: 10,
             bytes: 1000,
             delivered: 240,
-            would_block: 0,
-            lapped: 0,
             stale: 3,
-            recoveries: 0,
             spool_bytes: 16 << 20,
+            ..LogStatus::default()
         },
         areas: vec![AreaStatus {
             id: 0,

@@ -16,6 +16,7 @@ mod environment;
 pub mod options;
 mod page;
 mod resolved;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -26,4 +27,5 @@ pub use channel_rule::{ChannelPolicy, ChannelRule, Slow, policy_of};
 pub use command::{Invocation, Setting, Settings, Target, Usage, Verb, parse};
 pub use environment::Environment;
 pub use page::options_page;
-pub use resolved::{Config, ConfigError, Mount, PROCESSES_MAX, resolve};
+pub use resolved::{Config, ConfigError, LogFormat, Mount, PROCESSES_MAX, resolve};
+pub use secret::Secret;

@@ -12,6 +12,7 @@ use super::channel_rule::ChannelRule;
 use super::command::Settings;
 use super::environment::Environment;
 use super::options::OptionSpec;
+use super::secret::Secret;
 use super::values::Refused;
 use crate::protocol::websocket::{DeflatePolicy, OriginRule};
 use crate::sharedarea::AreaSpec;
@@ -28,11 +29,24 @@ pub struct Mount {
     pub app: String,
 }
 
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people: time, level, who, what.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
 /// Everything that master and workers need to know. Sizes in bytes and times in milliseconds, as the names say.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen; at least one.
     pub sockets: Vec<Address>,
+    /// Where the HTTP API is served.
+    pub api: Vec<Address>,
+    /// What requests to the API must carry.
+    pub api_token: Option<Secret>,
     /// The kernel's queue of connections that nobody has accepted yet.
     pub listen_backlog: i32,
     /// Mode of unix sockets; None leaves it to the umask.
@@ -89,6 +103,10 @@ pub struct Config {
     pub instance: Option<String>,
     /// Directory of the instances' control sockets.
     pub run_dir: PathBuf,
+    /// Requests and conversations are logged.
+    pub log_requests: bool,
+    /// How log lines look.
+    pub log_format: LogFormat,
     /// Log level; None leaves it to RUST_LOG.
     pub log_level: Option<LevelFilter>,
 }
@@ -163,7 +181,13 @@ fn apply(
 ) -> Result<(), ConfigError> {
     (option.set)(draft, value).map_err(|Refused(allowed)| ConfigError::BadValue {
         option: option.name,
-        value: value.to_owned(),
+        // A secret is not shown even when it cannot be one.
+        value: if option.name == "api-token" {
+            "..."
+        } else {
+            value
+        }
+        .to_owned(),
         origin,
         allowed,
     })
@@ -222,6 +246,8 @@ impl Config {
         let spool_bytes = 16 * 1024 * 1024;
         Self {
             sockets: Vec::new(),
+            api: Vec::new(),
+            api_token: None,
             listen_backlog: 1024,
             chmod_socket: None,
             processes: 1,
@@ -250,6 +276,8 @@ impl Config {
             channel_rules: Vec::new(),
             instance: None,
             run_dir: environment.run_dir(),
+            log_requests: false,
+            log_format: LogFormat::Text,
             log_level: None,
         }
     }

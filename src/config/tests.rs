@@ -148,6 +148,48 @@ fn defaults_in_the_table_are_the_real_ones() {
 }
 
 #[test]
+fn the_api_is_on_loopback_unless_its_address_says_otherwise() {
+    let config = config(&[
+        "-s",
+        ":1",
+        "--api",
+        ":8080",
+        "--api=0.0.0.0:1",
+        "--api",
+        "/a.sock",
+    ]);
+    let shown: Vec<String> = config.unwrap().api.iter().map(Address::to_string).collect();
+    assert_eq!(shown, ["127.0.0.1:8080", "0.0.0.0:1", "/a.sock"]);
+}
+
+#[test]
+fn a_token_is_never_shown() {
+    let given = config(&["-s", ":1", "--api-token", "s3cret"]).unwrap();
+    assert!(given.api_token.as_ref().unwrap().matches(b"s3cret"));
+    assert!(!format!("{given:?}").contains("s3cret"));
+    let error = config(&["-s", ":1", "--api-token", "s3 cret"]).unwrap_err();
+    assert!(!error.to_string().contains("s3"), "{error}");
+    let error = config(&["-s", ":1", "--api-token-file", "/nowhere"]).unwrap_err();
+    assert!(error.to_string().contains("No such file"), "{error}");
+}
+
+#[test]
+fn uwsgi_says_what_is_not_logged_and_we_what_is() {
+    for (arguments, on) in [
+        (&[][..], false),
+        (&["--log-requests"], true),
+        (&["--disable-logging=false"], true),
+        (&["--log-requests", "-L"], false),
+        (&["--disable-logging", "--log-requests"], false),
+    ] {
+        let all = [&["-s", ":1"], arguments].concat();
+        assert_eq!(config(&all).unwrap().log_requests, on, "{arguments:?}");
+    }
+    let json = config(&["-s", ":1", "--log-format", "json"]).unwrap();
+    assert_eq!(json.log_format, LogFormat::Json);
+}
+
+#[test]
 fn what_does_not_fit_together_is_refused() {
     let error = config(&["-s", ":1", "--outbox-max", "512"]).unwrap_err();
     assert_eq!(
@@ -288,7 +330,7 @@ fn the_table_is_well_formed() {
             option.name
         );
         assert!(
-            option.takes != Takes::Flag || option.default == "false",
+            option.takes != Takes::Flag || ["false", "true"].contains(&option.default),
             "{}",
             option.name
         );

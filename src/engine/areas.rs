@@ -114,7 +114,7 @@ impl<'a> Sending<'a> {
 
     /// Sends the frame to a client that stands between two frames and for whom nothing waits.
     fn send(&mut self, key: Key, core: &mut Core) -> Outcome {
-        let Some(client) = core.clients.get(key) else {
+        let Some(client) = core.clients.get_mut(key) else {
             return Outcome::Lost;
         };
         let fd = client.transport.as_fd();
@@ -133,7 +133,9 @@ impl<'a> Sending<'a> {
             Ok(Progress::Blocked) => return Outcome::Blocked,
             Ok(Progress::Ended) | Err(_) => return Outcome::Lost,
         };
+        client.count_out(sent, &mut core.figures);
         if sent >= self.frame_bytes() {
+            client.trace_messages_out(1);
             return Outcome::All;
         }
         self.let_go(core);
@@ -276,7 +278,11 @@ impl Core {
         match self.clients.get(key).map(|client| &client.phase) {
             Some(Phase::Open(connection)) if connection.state() == State::Open => {}
             Some(
-                Phase::Open(_) | Phase::Head(_) | Phase::Deciding(_) | Phase::Lingering { .. },
+                Phase::Open(_)
+                | Phase::Head(_)
+                | Phase::Body(_)
+                | Phase::Deciding(_)
+                | Phase::Lingering { .. },
             )
             | None => return Err(SendError::NotOpen),
         }
@@ -285,7 +291,9 @@ impl Core {
         }
         let reading = area.reading()?;
         let header = frame_header(kind, false, bytes as usize);
-        self.send_from(key, &reading, header.as_bytes(), (range.position, bytes))
+        self.send_from(key, &reading, header.as_bytes(), (range.position, bytes))?;
+        self.count_message_out(key);
+        Ok(())
     }
 
     /// Announces a range, or queues the announcement when the log does not take it now.

@@ -10,12 +10,13 @@ use log::debug;
 
 use crate::channel::{Batch, Memberships, Piece, Run};
 use crate::event_loop::Key;
-use crate::sharedarea::{Entry, Lapped, SharedArea};
+use crate::sharedarea::{Entry, Figures, Lapped, SharedArea};
 use crate::sys::socket::{self, Progress};
 
 use super::client::{Client, Marks};
 use super::core::Core;
 use super::half::{Behind, Half, NOTHING};
+use super::trace::Trace;
 
 /// Bytes that one client gets in one go while it catches up; then the others have theirs.
 const CATCH_UP_BYTES: u64 = 256 * 1024;
@@ -135,10 +136,14 @@ impl Core {
             let next = first.seq;
             return self.fall_behind(key, Behind { next, half: None });
         }
-        match send_ranges(&self.area, client, run) {
-            Sent::All => self.delivered += run.pieces.len() as u64,
+        match send_ranges(&self.area, client, run, &mut self.figures) {
+            Sent::All => {
+                client.trace_messages_out(run.pieces.len() as u64);
+                self.delivered += run.pieces.len() as u64;
+            }
             Sent::Short(bytes) => {
                 let (whole, behind) = place(run, bytes, NOTHING);
+                client.trace_messages_out(whole);
                 self.delivered += whole;
                 self.fall_behind(key, behind);
             }
@@ -175,6 +180,9 @@ impl Core {
             };
             match result {
                 Ok(Progress::Moved(bytes)) => {
+                    let finished = half.sent as usize + bytes >= half.frame.bytes as usize;
+                    trace_half(&mut client.trace, bytes, finished);
+                    self.figures.bytes_out += bytes as u64;
                     half.sent += u32::try_from(bytes).unwrap_or(u32::MAX);
                     if half.sent >= half.frame.bytes {
                         behind.half = None;
@@ -215,8 +223,9 @@ impl Core {
             let Some(client) = self.clients.get_mut(key) else {
                 break;
             };
-            match send_ranges(&self.area, client, &run) {
+            match send_ranges(&self.area, client, &run, &mut self.figures) {
                 Sent::All => {
+                    client.trace_messages_out(run.pieces.len() as u64);
                     self.delivered += run.pieces.len() as u64;
                     client.behind = Some(Box::new(Behind {
                         next: end,
@@ -225,6 +234,7 @@ impl Core {
                 }
                 Sent::Short(bytes) => {
                     let (whole, behind) = place(&run, bytes, end);
+                    client.trace_messages_out(whole);
                     self.delivered += whole;
                     self.fall_behind(key, behind);
                     break;
@@ -310,12 +320,21 @@ impl Core {
     }
 }
 
-fn send_ranges(area: &SharedArea, client: &Client, run: &Run) -> Sent {
+/// A piece of a half-sent frame went to a client.
+fn trace_half(trace: &mut Option<Box<Trace>>, bytes: usize, finished: bool) {
+    if let Some(trace) = trace {
+        trace.traffic.bytes_out += bytes as u64;
+        trace.traffic.messages_out += u64::from(finished);
+    }
+}
+
+fn send_ranges(area: &SharedArea, client: &mut Client, run: &Run, figures: &mut Figures) -> Sent {
     let mut sent = 0;
     for ranges in run.ranges.chunks(RANGES_PER_SEND_MAX) {
         let wanted: u64 = ranges.iter().map(|range| u64::from(range.bytes)).sum();
         match socket::progress_of(area.send(client.transport.as_fd(), ranges)) {
             Ok(Progress::Moved(bytes)) => {
+                client.count_out(bytes, figures);
                 sent += bytes as u64;
                 if (bytes as u64) < wanted {
                     return Sent::Short(sent);

@@ -4,9 +4,12 @@
 use crate::app::AppId;
 use crate::channel::Memberships;
 use crate::net::Transport;
+use crate::protocol::http::BodyReader;
 use crate::protocol::websocket::{Agreed, Connection};
+use crate::sharedarea::Figures;
 
 use super::half::Behind;
+use super::trace::Trace;
 
 /// No deadline.
 pub(super) const NEVER: u64 = u64::MAX;
@@ -30,6 +33,8 @@ pub(super) struct Client {
     pub(super) alarm_ms: u64,
     pub(super) app: Option<AppId>,
     pub(super) marks: Marks,
+    /// What the request log will say of it.
+    pub(super) trace: Option<Box<Trace>>,
 }
 
 bitflags::bitflags! {
@@ -62,6 +67,8 @@ bitflags::bitflags! {
 pub(super) enum Phase {
     /// A request head is awaited; what has come of it.
     Head(Vec<u8>),
+    /// The body of a plain request is awaited.
+    Body(Box<Gathering>),
     /// A WebSocket was asked for, and the app has not answered.
     Deciding(Box<Deciding>),
     /// A WebSocket, until it is closed.
@@ -71,6 +78,15 @@ pub(super) enum Phase {
         /// Our direction is ended.
         shut: bool,
     },
+}
+
+/// A request whose body is on its way.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    /// Its head, to be parsed again when the body is complete.
+    pub(super) head: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    pub(super) reader: BodyReader,
 }
 
 /// What an accepted handshake needs.
@@ -96,6 +112,33 @@ impl Client {
             alarm_ms: NEVER,
             app: None,
             marks: Marks::empty(),
+            trace: None,
+        }
+    }
+
+    /// Counts bytes that the kernel has given us from it.
+    #[inline]
+    pub(super) fn count_in(&mut self, bytes: usize, figures: &mut Figures) {
+        figures.bytes_in += bytes as u64;
+        if let Some(trace) = &mut self.trace {
+            trace.traffic.bytes_in += bytes as u64;
+        }
+    }
+
+    /// Counts bytes that the kernel has taken from us for it.
+    #[inline]
+    pub(super) fn count_out(&mut self, bytes: usize, figures: &mut Figures) {
+        figures.bytes_out += bytes as u64;
+        if let Some(trace) = &mut self.trace {
+            trace.traffic.bytes_out += bytes as u64;
+        }
+    }
+
+    /// Counts whole messages to it.
+    #[inline]
+    pub(super) fn trace_messages_out(&mut self, messages: u64) {
+        if let Some(trace) = &mut self.trace {
+            trace.traffic.messages_out += messages;
         }
     }
 

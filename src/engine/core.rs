@@ -11,7 +11,7 @@ use crate::channel::{Batch, Run, Subscriptions};
 use crate::event_loop::{EventLoop, Key, Ready, Slab, Source, Timers};
 use crate::net::Transport;
 use crate::protocol::websocket::{CloseCode, Closed, Codec, State};
-use crate::sharedarea::{Participant, SharedArea};
+use crate::sharedarea::{Figures, Participant, SharedArea};
 
 use super::Settings;
 use super::areas::Watched;
@@ -86,6 +86,8 @@ pub(super) struct Core {
     pub(super) again: bool,
     pub(super) delivered: u64,
     pub(super) lapped: u64,
+    /// What has happened since the board was told last.
+    pub(super) figures: Figures,
     /// Announced ranges that a client did not get because they had changed.
     pub(super) stale: u64,
     /// Areas that apps want to be told about.
@@ -131,6 +133,7 @@ impl Core {
             again: false,
             delivered: 0,
             lapped: 0,
+            figures: Figures::default(),
             stale: 0,
             watched: Vec::new(),
             now_ms,
@@ -200,7 +203,11 @@ impl Core {
         let client = self.clients.get(key)?;
         match &client.phase {
             Phase::Open(connection) if connection.state() == State::Open => client.app,
-            Phase::Open(_) | Phase::Head(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,
+            Phase::Open(_)
+            | Phase::Head(_)
+            | Phase::Body(_)
+            | Phase::Deciding(_)
+            | Phase::Lingering { .. } => None,
         }
     }
 
@@ -257,9 +264,13 @@ impl Core {
         let (app, closed) = match &mut client.phase {
             Phase::Open(connection) => (client.app, connection.end_of_stream()),
             Phase::Deciding(_) => (client.app, None),
-            Phase::Head(_) | Phase::Lingering { .. } => (None, None),
+            Phase::Head(_) | Phase::Body(_) | Phase::Lingering { .. } => (None, None),
         };
+        let was_open = matches!(client.phase, Phase::Open(_));
         let closed = closed.unwrap_or_else(abnormal);
+        if was_open {
+            self.conversation_ended(key, &closed);
+        }
         self.gone.push(Gone { key, app, closed });
     }
 
@@ -302,5 +313,6 @@ impl Core {
             .count_lapped(std::mem::take(&mut self.lapped));
         self.participant
             .count_stale(std::mem::take(&mut self.stale));
+        self.participant.count_figures(&mut self.figures);
     }
 }

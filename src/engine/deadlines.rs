@@ -46,7 +46,9 @@ impl Core {
 
     fn deadline(&self, client: &Client) -> u64 {
         match &client.phase {
-            Phase::Head(_) | Phase::Deciding(_) | Phase::Lingering { .. } => client.deadline_ms,
+            Phase::Head(_) | Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => {
+                client.deadline_ms
+            }
             Phase::Open(connection) => match connection.state() {
                 State::LocalClosing | State::Closed => client.deadline_ms,
                 State::Open if self.settings.ping_freq_ms == 0 => NEVER,
@@ -92,6 +94,10 @@ impl Core {
                 let text = "the request head did not come in time (--handshake-timeout)";
                 self.refuse(key, Status::REQUEST_TIMEOUT, text, &[]);
             }
+            Phase::Body(_) => {
+                let text = "the request body did not come in time (--handshake-timeout)";
+                self.refuse(key, Status::REQUEST_TIMEOUT, text, &[]);
+            }
             Phase::Deciding(_) => {
                 let app = client.app;
                 let text = "the application did not answer in time (--handshake-timeout)";
@@ -113,6 +119,7 @@ impl Core {
 
     fn ping(&mut self, key: Key) {
         self.with_connection(key, |connection, _, out| connection.ping(b"", out));
+        self.figures.pings += 1;
         if let Some(client) = self.clients.get_mut(key) {
             client.marks.insert(Marks::PINGED);
             client.deadline_ms = self.now_ms + self.settings.pong_tolerance_ms;
@@ -136,6 +143,7 @@ impl Core {
             // Whether it arrives makes no difference to what follows.
             let _told: std::io::Result<_> = client.transport.send(&close);
         }
+        self.figures.pong_timeouts += 1;
         self.lost(key);
     }
 }

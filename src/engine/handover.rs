@@ -20,7 +20,7 @@ use log::debug;
 use crate::app::{AppId, Context, Frozen};
 use crate::channel::ChannelName;
 use crate::event_loop::{Key, Source};
-use crate::net::Transport;
+use crate::net::{Purpose, Transport};
 use crate::protocol::websocket::{Connection, State};
 
 use super::Engine;
@@ -28,6 +28,7 @@ use super::client::{Client, Marks, NEVER, Phase};
 use super::core::Core;
 use super::half::{Behind, NOTHING};
 use super::record::{Record, RecordedPhase};
+use super::trace::Trace;
 
 /// A frozen client and its description.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl Engine {
         let same = match &client.phase {
             Phase::Open(connection) => connection.state() == State::Open,
             Phase::Head(_) => true,
-            Phase::Deciding(_) | Phase::Lingering { .. } => false,
+            Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => false,
         };
         if !same || client.marks.intersects(Marks::CHANGED | Marks::GONE) {
             self.give_back(shipment);
@@ -122,10 +123,17 @@ impl Engine {
         let (phase, app, app_state) = self.revive(record.phase)?;
         let now_ms = self.core.now_ms;
         let deadline_ms = record.deadline_ms.map_or(NEVER, |left_ms| now_ms + left_ms);
-        let mut client = Client::new(Transport::new(fd), now_ms, deadline_ms);
+        let purpose = if record.api {
+            Purpose::Api
+        } else {
+            Purpose::Clients
+        };
+        let transport = Transport::new(fd).with_purpose(purpose);
+        let mut client = Client::new(transport, now_ms, deadline_ms);
         client.seen_ms = now_ms.saturating_sub(record.idle_ms);
         client.phase = phase;
         client.app = app;
+        client.trace = record.trace.as_deref().and_then(Trace::decode);
         client.outbox.push(&record.unsent);
         client.marks.insert(Marks::FROZEN);
         client.marks.set(Marks::PINGED, record.pinged);
@@ -175,7 +183,7 @@ impl Engine {
                 app: self.apps.name(client.app?).to_owned(),
                 app_state,
             },
-            Phase::Deciding(_) | Phase::Lingering { .. } => return None,
+            Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => return None,
         };
         let mut unsent = Vec::new();
         let mut cursor = self.core.next;
@@ -203,6 +211,8 @@ impl Engine {
             deadline_ms: (deadline_ms != NEVER).then(|| deadline_ms.saturating_sub(now_ms)),
             pinged: client.marks.contains(Marks::PINGED),
             served: client.marks.contains(Marks::SERVED),
+            api: client.transport.purpose() == Purpose::Api,
+            trace: client.trace.as_ref().and_then(|trace| trace.encode()),
         })
     }
 
@@ -238,7 +248,7 @@ impl Core {
         match &client.phase {
             Phase::Head(_) => Some(None),
             Phase::Open(connection) => (connection.state() == State::Open).then_some(client.app),
-            Phase::Deciding(_) | Phase::Lingering { .. } => None,
+            Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Request heads: plain requests answered, upgrades put before the app.
 
-use crate::app::{Context, Response};
+use crate::app::{AppId, Context, Response};
 use crate::event_loop::Key;
+use crate::net::Purpose;
 use crate::protocol::http::{self, Parsed, Request, Status, encode_response, parse_request};
 use crate::protocol::websocket::{CloseCode, Upgrade, negotiate, origin_allowed, read_upgrade};
 
@@ -31,8 +32,9 @@ impl Engine {
         let limits = self.core.settings.head;
         match parse_request(bytes, &limits) {
             Ok(Parsed::Complete { value, consumed }) => {
-                self.request(key, &value);
-                consumed.saturating_sub(before)
+                let (head, rest) = bytes.split_at(consumed);
+                let of_body = self.request(key, &value, head, rest);
+                (consumed + of_body).saturating_sub(before)
             }
             Ok(Parsed::Partial) => {
                 let kept = bytes.to_vec();
@@ -47,37 +49,44 @@ impl Engine {
         }
     }
 
-    fn request(&mut self, key: Key, request: &Request<'_>) {
+    /// Acts on a request; returns how many bytes of `rest`, what stands behind its head, were used.
+    fn request(&mut self, key: Key, request: &Request<'_>, head: &[u8], rest: &[u8]) -> usize {
+        if self.core.settings.log_requests {
+            let app = self.apps.name(self.app_of(key, request));
+            self.core.trace(key, request, head.len(), app);
+        }
         let draining = self.core.draining;
         if draining.is_some_and(|code| code != CloseCode::SERVICE_RESTART) {
             let headers = [("Retry-After", "1")];
             let text = "this server is going away";
-            return self
-                .core
+            self.core
                 .refuse(key, Status::SERVICE_UNAVAILABLE, text, &headers);
+            return 0;
         }
         match read_upgrade(request) {
             Ok(Some(upgrade)) => self.upgrade(key, request, &upgrade),
-            Ok(None) => self.answer(key, request),
+            Ok(None) => return self.plain(key, request, head, rest),
             Err(refusal) => {
                 let headers = refusal.headers();
                 self.core
                     .refuse(key, refusal.status(), &refusal.to_string(), headers);
             }
         }
+        0
     }
 
-    /// A plain request goes to the app of its path.
-    fn answer(&mut self, key: Key, request: &Request<'_>) {
-        let app = self.apps.route(request.path());
-        let response = self.apps.get_mut(app).request(request);
-        let kept = self.core.settings.http_keepalive_ms > 0 && self.core.draining.is_none();
-        let keep_alive = kept && request.keep_alive() && !request.has_body();
-        self.core
-            .respond(key, &response, keep_alive, request.method() == "HEAD");
+    /// The app of a request: that of its path, or the API for those who came to it.
+    pub(super) fn app_of(&self, key: Key, request: &Request<'_>) -> AppId {
+        let client = self.core.clients.get(key);
+        if client.is_some_and(|client| client.transport.purpose() == Purpose::Api) {
+            self.apps.api()
+        } else {
+            self.apps.route(request.path())
+        }
     }
 
     fn upgrade(&mut self, key: Key, request: &Request<'_>, upgrade: &Upgrade<'_>) {
+        let app = self.app_of(key, request);
         let core = &mut self.core;
         if !origin_allowed(upgrade.origin, upgrade.host, &core.settings.origins) {
             let text = "this origin may not connect (--origin)";
@@ -93,7 +102,6 @@ impl Engine {
             deflate: negotiate(&upgrade.offers, &core.settings.deflate),
             unread: Vec::new(),
         };
-        let app = self.apps.route(request.path());
         if let Some(client) = core.clients.get_mut(key) {
             client.phase = Phase::Deciding(Box::new(deciding));
             client.app = Some(app);
@@ -159,8 +167,15 @@ impl Core {
             keep_alive,
             head_only,
         };
+        let before = out.len();
         encode_response(&response, out);
+        let bytes = out.len() - before;
         client.marks.insert(Marks::SERVED);
+        let status = response.status;
+        self.request_answered(key, status, headers.len(), bytes);
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
         if keep_alive {
             client.phase = Phase::Head(Vec::new());
             client.deadline_ms = self.now_ms + self.settings.http_keepalive_ms;

@@ -30,6 +30,7 @@ impl Engine {
             }
             match client.transport.receive(&mut buffer) {
                 Ok(Progress::Moved(bytes)) => {
+                    client.count_in(bytes, &mut self.core.figures);
                     client.seen_ms = self.core.now_ms;
                     if client.marks.contains(Marks::PINGED) {
                         client.marks.remove(Marks::PINGED);
@@ -87,6 +88,7 @@ impl Engine {
             match &mut client.phase {
                 Phase::Head(_) => done += self.feed_head(key, rest),
                 Phase::Open(_) => done += self.feed_messages(key, rest),
+                Phase::Body(_) => done += self.feed_body(key, rest),
                 Phase::Deciding(deciding) => {
                     deciding.unread.extend_from_slice(rest);
                     break;
@@ -110,6 +112,7 @@ impl Engine {
                 outbox,
                 marks,
                 app,
+                trace,
                 ..
             }) = core.clients.get_mut(key)
             else {
@@ -125,6 +128,10 @@ impl Engine {
             match step.event {
                 None => {}
                 Some(Event::Message { kind, payload }) if open => {
+                    core.figures.messages_in += 1;
+                    if let Some(trace) = trace {
+                        trace.traffic.messages_in += 1;
+                    }
                     let message = Message { kind, payload };
                     apps.get_mut(app)
                         .message(&mut Context::new(core), key, message);
@@ -145,6 +152,7 @@ impl Engine {
             debug!("a client was closed with {}: {fault}", closed.code);
         }
         let app = self.core.clients.get(key).and_then(|client| client.app);
+        self.core.conversation_ended(key, closed);
         self.core.linger(key);
         if let Some(app) = app {
             self.apps
@@ -161,7 +169,7 @@ impl Engine {
         client.marks.insert(Marks::ENDED);
         match &client.phase {
             Phase::Open(_) | Phase::Deciding(_) => self.core.lost(key),
-            Phase::Head(_) | Phase::Lingering { .. } => {
+            Phase::Head(_) | Phase::Body(_) | Phase::Lingering { .. } => {
                 if client.outbox.is_empty() {
                     self.core.forget(key);
                 } else {

@@ -16,6 +16,7 @@
 //!   noted and carried out by `settle`.
 
 mod areas;
+mod bodies;
 mod broadcast;
 mod client;
 mod core;
@@ -33,6 +34,7 @@ mod record;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::io;
 use std::time::Duration;
@@ -45,6 +47,7 @@ use crate::sharedarea::{Participant, SharedArea};
 use self::core::{Core, Gone};
 pub use self::handover::Shipment;
 pub use self::settings::Settings;
+pub use self::trace::TARGET as REQUEST_LOG;
 
 /// Bytes that one read takes at most; one buffer of this size serves all clients.
 const RECEIVE_BYTES: usize = 64 * 1024;

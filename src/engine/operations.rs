@@ -1,11 +1,12 @@
 //! What apps may do: the engine's side of [`Context`](crate::app::Context).
 
-use crate::app::{Accept, AreaRange, Message, Operations, PublishError, SendError};
+use crate::app::{Accept, AreaRange, Message, Operations, PublishError, Published, SendError};
 use crate::channel::{ChannelName, Membership};
 use crate::event_loop::Key;
 use crate::protocol::http::Status;
 use crate::protocol::websocket::{CloseCode, Connection, Kind, State, Upgrade, write_accept};
 use crate::sharedarea::{AreaError, SharedArea};
+use crate::status;
 
 use super::client::{Client, Marks, Phase};
 use super::core::Core;
@@ -37,6 +38,7 @@ impl Operations for Core {
         let unread = std::mem::take(&mut deciding.unread);
         client.phase = Phase::Open(connection);
         self.opened.push((key, unread));
+        self.conversation_begun(key);
     }
 
     fn reject(&mut self, key: Key, status: Status, reason: &str) {
@@ -53,14 +55,16 @@ impl Operations for Core {
         if self.is_full(key) {
             return Err(SendError::Full);
         }
-        if message.payload.len() >= LARGE_BYTES && self.send_large(key, message) {
-            return Ok(());
+        let large = message.payload.len() >= LARGE_BYTES;
+        if !(large && self.send_large(key, message)) {
+            self.with_connection(key, |connection, codec, out| {
+                connection.send(message.kind, &message.payload, codec, out)
+            })
+            .and_then(Result::ok)
+            .ok_or(SendError::NotOpen)?;
         }
-        self.with_connection(key, |connection, codec, out| {
-            connection.send(message.kind, &message.payload, codec, out)
-        })
-        .and_then(Result::ok)
-        .ok_or(SendError::NotOpen)
+        self.count_message_out(key);
+        Ok(())
     }
 
     fn shared_area(&self) -> &SharedArea {
@@ -151,6 +155,19 @@ impl Operations for Core {
         self.publish_or_wait(channel, message)
     }
 
+    fn publish_now(
+        &mut self,
+        channel: ChannelName<'_>,
+        message: &Message<'_>,
+    ) -> Result<Published, PublishError> {
+        self.publish_or_fail(channel, message)
+    }
+
+    fn status(&self) -> status::Status {
+        let now_us = self.event_loop.wall_us();
+        status::collect(&self.area, &self.settings.place, now_us)
+    }
+
     fn pause(&mut self, key: Key) {
         if let Some(client) = self.clients.get_mut(key) {
             client.marks.insert(Marks::PAUSED | Marks::CHANGED);
@@ -174,6 +191,16 @@ impl Operations for Core {
 }
 
 impl Core {
+    /// Counts a message to a single client.
+    pub(super) fn count_message_out(&mut self, key: Key) {
+        self.figures.messages_out += 1;
+        if self.settings.log_requests
+            && let Some(client) = self.clients.get_mut(key)
+        {
+            client.trace_messages_out(1);
+        }
+    }
+
     /// Whether too much waits for a client already.
     pub(super) fn is_full(&self, key: Key) -> bool {
         let client = self.clients.get(key);

@@ -66,6 +66,13 @@ impl Output {
 }
 
 impl Core {
+    /// Bytes that wait for a client, gathered or in its outbox.
+    pub(super) fn unsent_bytes(&self, key: Key) -> usize {
+        let client = self.clients.get(key);
+        let outbox = client.map_or(0, |client| client.outbox.len());
+        outbox + self.output.corked_bytes(key)
+    }
+
     /// Sends what was gathered for the client that was read from.
     pub(super) fn uncork(&mut self) {
         let Some(key) = self.output.reader.take() else {
@@ -88,7 +95,10 @@ impl Core {
             let mut sent = 0;
             if client.outbox.is_empty() && !client.is_mid_frame() {
                 match client.transport.send(corked) {
-                    Ok(Progress::Moved(bytes)) => sent = bytes,
+                    Ok(Progress::Moved(bytes)) => {
+                        client.count_out(bytes, &mut self.figures);
+                        sent = bytes;
+                    }
                     Ok(Progress::Blocked) => {}
                     Ok(Progress::Ended) | Err(_) => there = false,
                 }
@@ -126,7 +136,10 @@ impl Core {
         };
         let pieces = [gathered, header.as_bytes(), &message.payload];
         let sent = match client.transport.send_pieces(&pieces.map(IoSlice::new)) {
-            Ok(Progress::Moved(bytes)) => bytes,
+            Ok(Progress::Moved(bytes)) => {
+                client.count_out(bytes, &mut self.figures);
+                bytes
+            }
             Ok(Progress::Blocked) => 0,
             Ok(Progress::Ended) | Err(_) => {
                 self.lost(key);
@@ -178,7 +191,10 @@ impl Core {
         let fd = client.transport.as_fd();
         let result = reading.send(fd, &head, position, u64::from(bytes));
         let sent = match socket::progress_of(result) {
-            Ok(Progress::Moved(bytes)) => bytes,
+            Ok(Progress::Moved(bytes)) => {
+                client.count_out(bytes, &mut self.figures);
+                bytes
+            }
             Ok(Progress::Blocked) => 0,
             Ok(Progress::Ended) | Err(_) => {
                 self.lost(key);
@@ -249,7 +265,10 @@ impl Core {
         };
         while !client.outbox.is_empty() {
             match client.transport.send(client.outbox.unsent()) {
-                Ok(Progress::Moved(bytes)) => client.outbox.consume(bytes),
+                Ok(Progress::Moved(bytes)) => {
+                    client.count_out(bytes, &mut self.figures);
+                    client.outbox.consume(bytes);
+                }
                 Ok(Progress::Blocked) => return false,
                 Ok(Progress::Ended) | Err(_) => {
                     self.lost(key);
@@ -316,7 +335,7 @@ impl Core {
                 let out = self.output.sink(key, outbox, marks);
                 Some(write(connection, &mut self.codec, out))
             }
-            Phase::Head(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,
+            Phase::Head(_) | Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,
         }
     }
 }

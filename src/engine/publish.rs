@@ -10,6 +10,17 @@ use super::core::Core;
 /// Bytes of messages that may wait for room in the log.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// How often a lock that is busy for as long as one try takes is tried for somebody who waits for
+/// the answer.
+const TRIES_MAX: usize = 8;
+
+fn flags_of(kind: Kind) -> EntryFlags {
+    match kind {
+        Kind::Text => EntryFlags::TEXT,
+        Kind::Binary => EntryFlags::BINARY,
+    }
+}
+
 /// A message that the log did not take.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -36,13 +47,6 @@ impl Content {
     }
 }
 
-fn flags_of(kind: Kind) -> EntryFlags {
-    match kind {
-        Kind::Text => EntryFlags::TEXT,
-        Kind::Binary => EntryFlags::BINARY,
-    }
-}
-
 impl Core {
     /// Publishes, or queues what the log does not take now; what waits keeps its order.
     pub(super) fn publish_or_wait(
@@ -53,7 +57,7 @@ impl Core {
         let header = frame_header(message.kind, false, message.payload.len());
         let flags = flags_of(message.kind);
         let parts = [header.as_bytes(), &message.payload];
-        if self.waiting.is_empty() && self.try_publish(channel.as_str(), flags, &parts)? {
+        if self.waiting.is_empty() && self.try_publish(channel.as_str(), flags, &parts)?.is_some() {
             return Ok(());
         }
         self.wait_with(channel, flags, Content::Frame(parts.concat()))
@@ -91,13 +95,34 @@ impl Core {
         Ok(())
     }
 
-    /// Whether the log took it.
+    /// Publishes at once or not at all. What waits goes first.
+    pub(super) fn publish_or_fail(
+        &mut self,
+        channel: ChannelName<'_>,
+        message: &Message<'_>,
+    ) -> Result<Published, PublishError> {
+        let header = frame_header(message.kind, false, message.payload.len());
+        let parts = [header.as_bytes(), &message.payload];
+        self.retry_publications();
+        for _ in 0..TRIES_MAX {
+            if !self.waiting.is_empty() {
+                break;
+            }
+            let tried = self.try_publish(channel.as_str(), flags_of(message.kind), &parts)?;
+            if let Some(published) = tried {
+                return Ok(published);
+            }
+        }
+        Err(PublishError::WouldBlock)
+    }
+
+    /// Where the message stands if the log took it.
     fn try_publish(
         &mut self,
         channel: &str,
         flags: EntryFlags,
         parts: &[&[u8]],
-    ) -> Result<bool, PublishError> {
+    ) -> Result<Option<Published>, PublishError> {
         let time_us = self.event_loop.wall_us();
         let published = self.participant.publish(&Publication {
             channel,
@@ -123,19 +148,19 @@ impl Core {
             range,
             time_us,
         });
-        self.was_taken(published)
+        Ok(self.was_taken(published)?.is_some())
     }
 
     fn was_taken(
         &mut self,
         published: Result<Published, sharedarea::PublishError>,
-    ) -> Result<bool, PublishError> {
+    ) -> Result<Option<Published>, PublishError> {
         match published {
-            Ok(_) => {
+            Ok(published) => {
                 self.again = true;
-                Ok(true)
+                Ok(Some(published))
             }
-            Err(sharedarea::PublishError::WouldBlock) => Ok(false),
+            Err(sharedarea::PublishError::WouldBlock) => Ok(None),
             Err(sharedarea::PublishError::TooLarge { bytes, max }) => {
                 Err(PublishError::TooLarge { bytes, max })
             }
@@ -149,7 +174,10 @@ impl Core {
     pub(super) fn retry_publications(&mut self) {
         while let Some(first) = self.waiting.pop_front() {
             let taken = match &first.content {
-                Content::Frame(frame) => self.try_publish(&first.channel, first.flags, &[frame]),
+                Content::Frame(frame) => {
+                    let published = self.try_publish(&first.channel, first.flags, &[frame]);
+                    published.map(|published| published.is_some())
+                }
                 Content::Range(range) => self.try_announce(&first.channel, first.flags, *range),
             };
             match taken {

@@ -18,10 +18,12 @@ const CHANNEL: u8 = MANDATORY | 5;
 const APP: u8 = MANDATORY | 6;
 const APP_STATE: u8 = MANDATORY | 7;
 const DEFLATE: u8 = MANDATORY | 8;
+const API: u8 = MANDATORY | 13;
 const IDLE_MS: u8 = 9;
 const DEADLINE_MS: u8 = 10;
 const PINGED: u8 = 11;
 const SERVED: u8 = 12;
+const TRACE: u8 = 14;
 
 /// Everything about a client that is not its descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,10 @@ pub(super) struct Record {
     pub(super) deadline_ms: Option<u64>,
     pub(super) pinged: bool,
     pub(super) served: bool,
+    /// It has connected to the API.
+    pub(super) api: bool,
+    /// What the request log will say of it.
+    pub(super) trace: Option<Vec<u8>>,
 }
 
 /// Where it is in its life.
@@ -87,7 +93,15 @@ impl Record {
         if let Some(deadline_ms) = self.deadline_ms {
             field(DEADLINE_MS, &deadline_ms.to_le_bytes(), &mut out);
         }
-        for (tag, is_so) in [(PINGED, self.pinged), (SERVED, self.served)] {
+        if let Some(trace) = &self.trace {
+            field(TRACE, trace, &mut out);
+        }
+        let flags = [
+            (PINGED, self.pinged),
+            (SERVED, self.served),
+            (API, self.api),
+        ];
+        for (tag, is_so) in flags {
             if is_so {
                 field(tag, &[], &mut out);
             }
@@ -112,6 +126,8 @@ impl Record {
             deadline_ms: None,
             pinged: false,
             served: false,
+            api: false,
+            trace: None,
         };
         while !rest.is_empty() {
             let (tag, value, behind) = next_field(rest)?;
@@ -128,6 +144,8 @@ impl Record {
                 DEADLINE_MS => record.deadline_ms = Some(number(value)?),
                 PINGED => record.pinged = true,
                 SERVED => record.served = true,
+                API => record.api = true,
+                TRACE => record.trace = Some(value.to_vec()),
                 unknown if unknown & MANDATORY != 0 => return None,
                 _ => {}
             }
@@ -221,6 +239,8 @@ mod tests {
             deadline_ms: Some(6),
             pinged: true,
             served: true,
+            api: true,
+            trace: Some(vec![8]),
         }
     }
 

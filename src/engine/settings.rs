@@ -3,6 +3,7 @@
 use crate::config::{ChannelRule, Config};
 use crate::protocol::http;
 use crate::protocol::websocket::{DeflatePolicy, Limits, OriginRule};
+use crate::status::Place;
 
 use super::RECEIVE_BYTES;
 
@@ -29,6 +30,10 @@ pub struct Settings {
     pub channel_rules: Vec<ChannelRule>,
     /// With so many bytes waiting for one client it takes no more.
     pub outbox_bytes_max: usize,
+    /// What the server shows of itself besides its figures; the owner knows where it listens.
+    pub place: Place,
+    /// Requests and conversations are logged.
+    pub log_requests: bool,
 }
 
 impl Settings {
@@ -61,6 +66,11 @@ impl From<&Config> for Settings {
             origins: config.origins.clone(),
             channel_rules: config.channel_rules.clone(),
             outbox_bytes_max: config.outbox_bytes_max,
+            log_requests: config.log_requests,
+            place: Place {
+                instance: config.instance.clone().unwrap_or_default(),
+                listeners: Vec::new(),
+            },
         }
     }
 }

@@ -134,6 +134,11 @@ impl EventLoop {
         u64::try_from(now().duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Microseconds since the loop was made, for measuring what takes long; not for hot paths.
+    pub fn elapsed_us(&self) -> u64 {
+        u64::try_from(now().duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// The wall clock in microseconds since 1970, for time stamps that leave the process.
     #[expect(clippy::disallowed_methods, reason = "the loop owns the clocks")]
     pub fn wall_us(&self) -> u64 {

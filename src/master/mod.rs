@@ -13,15 +13,15 @@
 mod clock;
 pub mod control;
 mod fifo;
-mod figures;
 pub mod instance;
 pub mod logging;
+mod notes;
 mod outside;
+mod repeats;
 mod roster;
 mod serve;
 pub mod signals;
 mod start;
-pub mod status;
 pub mod supervisor;
 
 use std::io;

@@ -19,12 +19,12 @@ use super::outside::{Desk, Outside};
 use super::roster::Roster;
 use super::signals::{Meaning, Signals};
 use super::start::{self, Start};
-use super::status::Status;
 use super::supervisor::{Action, Event, Policy, SlotState, Supervisor};
-use super::{LoadConfig, figures, logging};
+use super::{LoadConfig, logging, notes};
 use crate::config::Config;
-use crate::net::Listener;
+use crate::net::{Listener, Purpose};
 use crate::sharedarea::{Participant, SharedArea};
+use crate::status::{self, Place, Status};
 use crate::sys::descriptors;
 use crate::sys::process::{self, Fork, SignalsHeld, SingleThreaded};
 use crate::worker::{Order, Report, Seat};
@@ -64,7 +64,7 @@ pub(super) struct Master<'c> {
     supervisor: Supervisor,
     /// By generation; those that somebody may still be forked with.
     configs: BTreeMap<u32, Config>,
-    listener_names: Vec<String>,
+    place: Place,
     clock: Clock,
     now_ms: u64,
     signals: Signals,
@@ -80,11 +80,15 @@ pub(super) struct Master<'c> {
 impl<'c> Master<'c> {
     pub(super) fn new(start: Start, load_config: &'c mut LoadConfig<'c>) -> Self {
         let policy = Policy::new(start.config.processes, start.config.drain_timeout_ms);
+        let clients = |listener: &&Listener| listener.purpose() == Purpose::Clients;
         let name = |listener: &Listener| listener.local_address().to_string();
         Self {
             load_config,
             supervisor: Supervisor::new(policy),
-            listener_names: start.listeners.iter().map(name).collect(),
+            place: Place {
+                instance: start.instance.name().to_owned(),
+                listeners: start.listeners.iter().filter(clients).map(name).collect(),
+            },
             configs: BTreeMap::from([(1, start.config)]),
             now_ms: start.clock.now_ms(),
             clock: start.clock,
@@ -132,10 +136,11 @@ impl<'c> Master<'c> {
             held,
         } = child;
         logging::become_worker(slot);
-        let config = self
+        let mut config = self
             .configs
             .remove(&generation)
             .ok_or_else(|| io::Error::other("the configuration of this generation is gone"))?;
+        config.instance = Some(self.place.instance);
         let seat = Seat {
             slot,
             generation,
@@ -316,6 +321,8 @@ impl<'c> Master<'c> {
         let supervisor = &self.supervisor;
         self.configs
             .retain(|generation, _| supervisor.needs_generation(*generation));
+        let latest = self.configs.keys().next_back().copied().unwrap_or(0);
+        notes::show(supervisor, latest, &self.area, &self.participant);
         ControlFlow::Continue(())
     }
 
@@ -353,6 +360,7 @@ impl<'c> Master<'c> {
             Ok((Fork::Parent { child }, control, _)) => {
                 log::debug!("worker {slot} is pid {child}");
                 self.roster.add(slot, control);
+                notes::spawned(slot, &self.area, &self.participant, Clock::wall_us());
                 ControlFlow::Continue(Event::Forked { slot, pid: child })
             }
             Ok((Fork::Child, control, held)) => ControlFlow::Break(Leave::Child(Child {
@@ -406,13 +414,7 @@ impl<'c> Master<'c> {
     }
 
     fn status(&self) -> Status {
-        figures::collect(&figures::Facts {
-            supervisor: &self.supervisor,
-            area: &self.area,
-            instance: self.instance.name(),
-            listeners: &self.listener_names,
-            now_ms: self.now_ms,
-        })
+        status::collect(&self.area, &self.place, Clock::wall_us())
     }
 
     /// Calls with the writers from outside and where they publish.
@@ -435,20 +437,14 @@ impl<'c> Master<'c> {
             )
         };
         let workers = self.slots_that(with_clients);
-        let facts = figures::Facts {
-            supervisor: &self.supervisor,
-            area: &self.area,
-            instance: self.instance.name(),
-            listeners: &self.listener_names,
-            now_ms: self.now_ms,
-        };
+        let wall_us = Clock::wall_us();
         let mut hub = Hub {
             area: &self.area,
             participant: &mut self.participant,
             workers: &workers,
-            status: &|| figures::collect(&facts),
+            status: &|| status::collect(&self.area, &self.place, wall_us),
             now_ms: self.now_ms,
-            wall_us: Clock::wall_us(),
+            wall_us,
         };
         call(&mut self.control, &mut hub)
     }
@@ -458,6 +454,7 @@ impl<'c> Master<'c> {
 fn warn_of_restart(before: &Config, after: &Config) {
     let changes = [
         ("socket", before.sockets != after.sockets),
+        ("api", before.api != after.api),
         ("processes", before.processes != after.processes),
         (
             "drain-timeout",

@@ -14,8 +14,8 @@ use super::instance::{Instance, InstanceError};
 use super::outside::Outside;
 use super::roster::Roster;
 use super::signals::Signals;
-use crate::config::Config;
-use crate::net::{BindError, ListenOptions, Listener};
+use crate::config::{Address, Config};
+use crate::net::{BindError, ListenOptions, Listener, Purpose};
 use crate::sharedarea::{
     AreaProblem, AreaSpecError, CreateError, Geometry, Participant, ParticipantKind, SharedArea,
 };
@@ -152,7 +152,7 @@ impl Start {
             log::info!("{}", plain.describe());
         }
         for listener in &listeners {
-            log::info!("listening on {}", listener.local_address());
+            announce(listener, &config);
         }
         let fifo = Fifo::create(&instance.fifo_path()).map_err(system("make the fifo"))?;
         let outside = Outside::new(fifo, &area);
@@ -172,12 +172,31 @@ impl Start {
     }
 }
 
+fn announce(listener: &Listener, config: &Config) {
+    let address = listener.local_address();
+    match listener.purpose() {
+        Purpose::Clients => log::info!("listening on {address}"),
+        Purpose::Api => {
+            log::info!("the API is at {address}");
+            let is_local = match address {
+                Address::Tcp(address) => address.ip().is_loopback(),
+                Address::Unix(_) => true,
+            };
+            if !is_local && config.api_token.is_none() {
+                log::warn!(
+                    "whoever reaches {address} can publish: --api-token-file would ask for a token"
+                );
+            }
+        }
+    }
+}
+
 /// Raises the limit of open files and settles how many clients a worker takes.
 pub(super) fn limit_clients(config: &mut Config) -> Result<(), StartError> {
     let limit = limits::raise_open_files().map_err(system("raise the limit of open files"))?;
     let slots = u64::from(config.processes) + 1;
     // The master holds both ends of every mailbox and a control socket for each worker.
-    let own = OWN_FILES + config.sockets.len() as u64 + 3 * slots;
+    let own = OWN_FILES + (config.sockets.len() + config.api.len()) as u64 + 3 * slots;
     let room = limit.saturating_sub(own);
     if room < CLIENTS_MIN {
         return Err(StartError::TooFewFiles {
@@ -206,10 +225,14 @@ fn bind(config: &Config) -> Result<Vec<Listener>, BindError> {
         backlog: config.listen_backlog,
         unix_mode: config.chmod_socket,
     };
-    config
-        .sockets
-        .iter()
-        .map(|address| Listener::bind(address, &options))
+    let bind = |address, purpose| {
+        Listener::bind(address, &options).map(|listener| listener.with_purpose(purpose))
+    };
+    let clients = config.sockets.iter();
+    let clients = clients.map(|address| bind(address, Purpose::Clients));
+    let api = config.api.iter();
+    clients
+        .chain(api.map(|address| bind(address, Purpose::Api)))
         .collect()
 }
 

@@ -15,7 +15,7 @@ use nix::sys::socket::{
     bind, getsockname, listen, setsockopt, socket, sockopt,
 };
 
-use super::Transport;
+use super::{Purpose, Transport};
 use crate::config::Address;
 use crate::sys::socket as sys_socket;
 
@@ -65,6 +65,7 @@ impl fmt::Display for Problem {
 pub struct Listener {
     fd: OwnedFd,
     address: Address,
+    purpose: Purpose,
 }
 
 impl Listener {
@@ -82,7 +83,22 @@ impl Listener {
         };
         let fd = result.map_err(|error| describe(address, error))?;
         let address = local_address(&fd, address);
-        Ok(Self { fd, address })
+        Ok(Self {
+            fd,
+            address,
+            purpose: Purpose::default(),
+        })
+    }
+
+    /// The same for another purpose.
+    #[must_use]
+    pub fn with_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
+    }
+
+    /// What one connects to it for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// The address as bound: a requested port 0 is replaced by the one that the kernel chose.
@@ -98,6 +114,7 @@ impl Listener {
         Ok(Self {
             fd: self.fd.try_clone()?,
             address: self.address.clone(),
+            purpose: self.purpose,
         })
     }
 
@@ -106,7 +123,8 @@ impl Listener {
     /// # Errors
     /// See [`sys_socket::accept`].
     pub fn accept(&self) -> io::Result<Option<Transport>> {
-        Ok(sys_socket::accept(self.as_fd())?.map(Transport::new))
+        let fd = sys_socket::accept(self.as_fd())?;
+        Ok(fd.map(|fd| Transport::new(fd).with_purpose(self.purpose)))
     }
 }
 

@@ -8,4 +8,4 @@ mod transport;
 
 pub use crate::sys::socket::Progress;
 pub use listener::{BindError, ListenOptions, Listener};
-pub use transport::Transport;
+pub use transport::{Purpose, Transport};

@@ -1,7 +1,9 @@
 //! One peer's byte stream: TCP or a unix socket.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{SockaddrIn6, SockaddrStorage, getpeername};
 
 use crate::sys::socket::{self, Progress};
 
@@ -10,10 +12,21 @@ use crate::sys::socket::{self, Progress};
 /// is shared.
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 
+/// What somebody has connected for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// The applications.
+    #[default]
+    Clients,
+    /// The HTTP API, and nothing else.
+    Api,
+}
+
 /// A connected, non-blocking stream.
 #[derive(Debug)]
 pub struct Transport {
     fd: OwnedFd,
+    purpose: Purpose,
 }
 
 impl Transport {
@@ -22,7 +35,32 @@ impl Transport {
         // A unix socket has neither option; that they fail there is as it should be.
         drop(socket::set_nodelay(fd.as_fd()));
         drop(socket::set_unsent_bytes_max(fd.as_fd(), UNSENT_BYTES_MAX));
-        Self { fd }
+        let purpose = Purpose::default();
+        Self { fd, purpose }
+    }
+
+    /// The same for another purpose.
+    #[must_use]
+    pub fn with_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
+    }
+
+    /// What the peer has connected for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// Who the peer is, for people: its IP address without the port, or `unix`.
+    pub fn peer(&self) -> String {
+        let Ok(address) = getpeername::<SockaddrStorage>(self.fd.as_raw_fd()) else {
+            return "-".to_owned();
+        };
+        let v6 = |address: &SockaddrIn6| address.ip().to_canonical().to_string();
+        match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+            (Some(address), _) => address.ip().to_string(),
+            (None, Some(address)) => v6(address),
+            (None, None) => "unix".to_owned(),
+        }
     }
 
     /// Receives what is there.

@@ -61,6 +61,7 @@ mod mapping;
 mod objects;
 mod participant;
 mod publication;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -78,3 +79,7 @@ pub use geometry::{
 pub use objects::{AttachError, CreateError, Descriptors};
 pub use participant::{Participant, ParticipantKind, ParticipantState};
 pub use publication::{Announcement, Publication, PublishError, Published};
+pub use tally::{CLOSE_CODES, Figures, ServerNote, SlotNote};
+
+/// The last slot of the board. The first, 0, is the master's.
+pub const SLOT_MAX: u16 = algorithm::board::PARTICIPANT_COUNT - 1;

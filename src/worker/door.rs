@@ -89,7 +89,8 @@ impl Worker {
         if !self.engine.participant().reserve(slot) {
             return false;
         }
-        match descriptors::send(peer.as_fd(), &Letter::New.encode(), &[transport.as_fd()]) {
+        let letter = Letter::New(transport.purpose()).encode();
+        match descriptors::send(peer.as_fd(), &letter, &[transport.as_fd()]) {
             Ok(()) => true,
             Err(error) => {
                 debug!("cannot hand a client to slot {slot}, keeping it: {error}");

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
+use crate::net::Purpose;
 use crate::sys::memory;
 
 /// Bytes that no letter is longer than.
@@ -19,8 +20,8 @@ pub(super) const BATCH_CLIENTS_MAX: usize = 63;
 /// What one worker writes to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Letter {
-    /// With a client of whom nothing is known yet.
-    New,
+    /// With a client of whom nothing is known yet but what it has connected for.
+    New(Purpose),
     /// With descriptions and clients, which are frozen at the sender.
     Move { from: u16, batch: u64 },
     /// The answer: which of them are taken, and by whom.
@@ -36,6 +37,7 @@ pub(super) enum Letter {
 }
 
 const NEW: u8 = b'n';
+const NEW_AT_API: u8 = b'p';
 const MOVE: u8 = b'm';
 const TAKEN: u8 = b't';
 const RELEASE: u8 = b'r';
@@ -54,7 +56,8 @@ impl Letter {
             packet
         };
         match self {
-            Self::New => vec![NEW],
+            Self::New(Purpose::Clients) => vec![NEW],
+            Self::New(Purpose::Api) => vec![NEW_AT_API],
             Self::Move { from, batch } => head(MOVE, *from, *batch),
             Self::Taken { by, batch, yes } => with(head(TAKEN, *by, *batch), yes),
             Self::Release { from, batch, yes } => with(head(RELEASE, *from, *batch), yes),
@@ -65,8 +68,13 @@ impl Letter {
     /// The letter in a packet; `None` if it is none.
     pub(super) fn decode(packet: &[u8]) -> Option<Self> {
         let (&letter, rest) = packet.split_first()?;
-        if letter == NEW {
-            return rest.is_empty().then_some(Self::New);
+        let purpose = match letter {
+            NEW => Some(Purpose::Clients),
+            NEW_AT_API => Some(Purpose::Api),
+            _ => None,
+        };
+        if let Some(purpose) = purpose {
+            return rest.is_empty().then_some(Self::New(purpose));
         }
         let (slot, rest) = rest.split_first_chunk()?;
         let (batch, rest) = rest.split_first_chunk()?;
@@ -134,7 +142,8 @@ mod tests {
     fn letters_survive() {
         let all = vec![true; BATCH_CLIENTS_MAX];
         for letter in [
-            Letter::New,
+            Letter::New(Purpose::Clients),
+            Letter::New(Purpose::Api),
             Letter::Move {
                 from: 3,
                 batch: u64::MAX,

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SI
 use crate::app::Apps;
 use crate::engine::{Engine, Settings};
 use crate::event_loop::Source;
-use crate::net::{Listener, Transport};
+use crate::net::{Listener, Purpose, Transport};
 use crate::sharedarea::{ParticipantKind, ParticipantState, SharedArea};
 use crate::sys::descriptors::{self, Received};
 use crate::sys::limits;
@@ -94,7 +94,12 @@ pub(super) struct Worker {
 impl Worker {
     fn start(seat: Seat, apps: Apps) -> io::Result<Self> {
         let participant = seat.area.join(ParticipantKind::Worker, seat.slot)?;
-        let settings = Settings::from(&seat.config);
+        let mut settings = Settings::from(&seat.config);
+        let clients = |listener: &&Listener| listener.purpose() == Purpose::Clients;
+        let names = seat.listeners.iter().filter(clients);
+        settings.place.listeners = names
+            .map(|listener| listener.local_address().to_string())
+            .collect();
         let engine = Engine::new(settings, apps, seat.area.clone(), participant)?;
         let event_loop = engine.event_loop();
         event_loop.register_readable(seat.control.as_fd(), Source::Control)?;
@@ -136,6 +141,8 @@ impl Worker {
                 TURN_WAIT_MAX
             };
             self.engine.turn(wait_max, &mut others)?;
+            // What was left out of repeated warnings is told in time.
+            log::logger().flush();
             for source in others.drain(..) {
                 match source {
                     Source::Listener(number) => self.accept(number)?,
@@ -218,13 +225,14 @@ impl Worker {
     fn read(&mut self, letter: Letter, fds: Vec<OwnedFd>) {
         let clients_max = self.clients_max;
         match letter {
-            Letter::New => {
+            Letter::New(purpose) => {
                 for fd in fds {
                     self.engine.participant().release_reservation(self.slot);
+                    let transport = Transport::new(fd).with_purpose(purpose);
                     match self.phase {
-                        Phase::Serving => self.engine.adopt(Transport::new(fd)),
+                        Phase::Serving => self.engine.adopt(transport),
                         Phase::Moving { .. } | Phase::Draining { .. } | Phase::Stopped => {
-                            self.seat(Transport::new(fd));
+                            self.seat(transport);
                         }
                     }
                 }

@@ -226,6 +226,7 @@ pub(crate) fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() 
 
 fn addresses_in(log: &str) -> Vec<SocketAddr> {
     log.lines()
-        .filter_map(|line| line.split_once("listening on ")?.1.trim().parse().ok())
+        .filter_map(|line| line.split_once("listening on ")?.1.split('"').next())
+        .filter_map(|address| address.trim().parse().ok())
         .collect()
 }

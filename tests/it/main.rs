@@ -10,6 +10,8 @@
 
 // `cfg(test)` tells clippy that functions outside of test functions are tests as well.
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod balance;
 #[cfg(test)]
 mod broadcast;
@@ -29,6 +31,8 @@ mod peer;
 mod process;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod requests;
 #[cfg(test)]
 #[expect(dead_code, reason = "tests/clients needs more of it")]
 #[path = "../clients/server.rs"]

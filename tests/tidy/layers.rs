@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 10] = [
     &["worker"],
     &["engine"],
     &["app", "routing"],
-    &["channel"],
+    &["channel", "status"],
     &["net", "event_loop"],
     &["config"],
     &["sharedarea"],

@@ -212,7 +212,9 @@ fn not_published(cx: &mut Context<'_>, client: ClientId, error: &super::PublishE
     use super::PublishError;
     match error {
         PublishError::TooLarge { .. } => cx.close(client, 1009, &error.to_string()),
-        PublishError::Full => cx.close(client, 1013, &error.to_string()),
+        PublishError::Full | PublishError::WouldBlock => {
+            cx.close(client, 1013, &error.to_string());
+        }
         PublishError::Name(_) => cx.close(client, 1011, &error.to_string()),
         PublishError::Area(error) => log::warn!("a range was not announced: {error}"),
     }

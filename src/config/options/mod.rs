@@ -4,6 +4,7 @@
 //! the same. It must not know where a value came from.
 
 mod area;
+mod monitoring;
 mod server;
 mod serving;
 mod websocket;
@@ -39,19 +40,22 @@ pub enum Group {
     WebSocket,
     /// Size of the shared area.
     SharedArea,
+    /// The API, statistics and logs.
+    Monitoring,
     /// Where the instance is found, what it logs.
     Instance,
 }
 
 impl Group {
     /// In the order of help and documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sockets,
         Self::Processes,
         Self::Applications,
         Self::Http,
         Self::WebSocket,
         Self::SharedArea,
+        Self::Monitoring,
         Self::Instance,
     ];
 
@@ -64,6 +68,7 @@ impl Group {
             Self::Http => "HTTP",
             Self::WebSocket => "WebSocket",
             Self::SharedArea => "Shared area",
+            Self::Monitoring => "API and monitoring",
             Self::Instance => "Instance",
         }
     }
@@ -94,13 +99,14 @@ pub struct OptionSpec {
 const NONE: &[&str] = &[];
 
 /// The table, in the order of help and documentation.
-const TABLE: [&[OptionSpec]; 7] = [
+const TABLE: [&[OptionSpec]; 8] = [
     server::SOCKETS,
     server::PROCESSES,
     serving::APPLICATIONS,
     serving::HTTP,
     websocket::WEBSOCKET,
     area::SHARED_AREA,
+    monitoring::MONITORING,
     server::INSTANCE,
 ];
 

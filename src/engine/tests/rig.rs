@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::app::{App, Apps};
 use crate::config::{Config, Environment, Invocation, parse, resolve};
 use crate::engine::{Engine, Settings};
-use crate::net::Transport;
+use crate::net::{Purpose, Transport};
 use crate::protocol::websocket::{Kind, encode_frame};
 use crate::sharedarea::{
     EntryFlags, Geometry, Participant, ParticipantKind, Publication, SharedArea,
@@ -24,7 +24,12 @@ pub(super) struct Rig {
 }
 
 pub(super) fn config() -> Config {
-    let words = ["master", "--socket", "127.0.0.1:0"].map(Into::into);
+    config_of(&[])
+}
+
+pub(super) fn config_of(options: &[&str]) -> Config {
+    let words = ["master", "--socket", "127.0.0.1:0"];
+    let words = words.iter().chain(options).map(Into::into);
     let environment = Environment::read();
     let Ok(Invocation::Serve(settings)) = parse(words, &environment) else {
         panic!("these words are right");
@@ -88,10 +93,15 @@ impl Rig {
     }
 
     pub(super) fn connect(&mut self) -> Peer {
+        self.connect_to(Purpose::Clients)
+    }
+
+    pub(super) fn connect_to(&mut self, purpose: Purpose) -> Peer {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
-        self.engine.adopt(Transport::new(theirs.into()));
+        self.engine
+            .adopt(Transport::new(theirs.into()).with_purpose(purpose));
         Peer {
             stream: ours,
             received: Vec::new(),

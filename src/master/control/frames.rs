@@ -78,7 +78,7 @@ pub enum Answer {
     },
     /// The state of the server, as JSON.
     Status {
-        /// See [`super::super::status::Status`].
+        /// See [`crate::status::Status`].
         json: Vec<u8>,
     },
     /// Bytes of an area.

@@ -13,7 +13,7 @@
 //! | 130 tailing | master | nothing: from here on nothing published on the channel is missed |
 //! | 131 message | master | `u8` 0 text, 1 binary; `u64` time in microseconds; the message |
 //! | 132 lapped | master | `u64` entries of the log that were overwritten before they could be shown |
-//! | 133 status | master | JSON, see [`super::status::Status`] |
+//! | 133 status | master | JSON, see [`crate::status::Status`] |
 //! | 134 refused | master | why, in words |
 //! | 135 bytes of an area | master | `u64` how many of those asked for are left, then bytes |
 //! | 136 written | master | nothing |

@@ -17,8 +17,8 @@ use super::publish::publish;
 use super::tail::{Tail, WAITING_BYTES_MAX};
 use super::{Answer, FrameError, OVERHEAD_BYTES_MAX, Request};
 use crate::channel::ChannelName;
-use crate::master::status::Status;
 use crate::sharedarea::{Participant, SharedArea};
+use crate::status::Status;
 
 /// Verbs that may be connected at once; one more is refused.
 const CONNECTIONS_MAX: usize = 64;

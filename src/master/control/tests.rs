@@ -8,11 +8,12 @@ use nix::poll::{PollFd, PollTimeout, poll};
 use super::AreaRequest;
 use super::frames::{Answer, Frames, Request};
 use super::server::{ControlServer, Hub};
-use crate::master::status::{LogStatus, Status};
+
 use crate::protocol::websocket::Kind;
 use crate::sharedarea::{
     AreaSize, AreaSource, AreaSpec, Geometry, Participant, ParticipantKind, SharedArea,
 };
+use crate::status::Status;
 
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
@@ -34,25 +35,7 @@ struct Bench {
 fn status() -> Status {
     Status {
         instance: "bench".into(),
-        version: String::new(),
-        pid: 1,
-        phase: "running".into(),
-        uptime_ms: 0,
-        listeners: Vec::new(),
-        workers: Vec::new(),
-        log: LogStatus {
-            published: 0,
-            bytes: 0,
-            delivered: 0,
-            would_block: 0,
-            lapped: 0,
-            stale: 0,
-            recoveries: 0,
-            spool_bytes: 0,
-        },
-        areas: Vec::new(),
-        channels: Vec::new(),
-        channels_more: 0,
+        ..Status::default()
     }
 }
 

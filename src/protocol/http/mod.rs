@@ -1,7 +1,7 @@
 //! HTTP/1 request heads and responses (RFC 9110, RFC 9112), as far as a WebSocket server needs them.
 //!
 //! A head is parsed by `httparse` and then judged: whatever two parsers on the same path could read in two ways is refused, because a
-//! proxy in front of us is the second parser. Bodies, routing and time limits are not known here.
+//! proxy in front of us is the second parser. Routing and time limits are not known here.
 //!
 //! ```
 //! use bellwether::protocol::http::{Limits, Parsed, parse_request};
@@ -14,12 +14,14 @@
 //! # Ok::<(), bellwether::protocol::http::Error>(())
 //! ```
 
+mod body;
 mod path;
 mod request;
 mod response;
 mod rules;
 mod status;
 
+pub use body::{BodyError, BodyRead, BodyReader};
 pub use path::{PathError, decode_path};
 pub use request::{Header, Limits, Parsed, Request, Version, parse_request};
 pub use response::{Response, encode_response};

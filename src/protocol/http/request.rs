@@ -1,4 +1,4 @@
-//! A request head out of a byte buffer: limits, parse, then the rules. It must not know bodies, routes or what an upgrade leads to.
+//! A request head out of a byte buffer: limits, parse, then the rules. It must not know routes or what an upgrade leads to.
 
 use super::rules::{self, Body, Error, Target};
 
@@ -150,6 +150,17 @@ impl<'b> Request<'b> {
             Body::Length(bytes) => Some(bytes),
             Body::Absent | Body::Chunked => None,
         }
+    }
+
+    /// How the end of the body is found.
+    pub(super) fn body(&self) -> Body {
+        self.body
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        self.version == Version::Http11 && self.has_token("expect", "100-continue")
     }
 
     /// Whether a chunked body follows.

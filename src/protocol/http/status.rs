@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Status(u16);
 
 impl Status {
+    /// 100: the body may come.
+    pub const CONTINUE: Self = Self(100);
     /// 101: the opening handshake succeeded.
     pub const SWITCHING_PROTOCOLS: Self = Self(101);
     /// 200
@@ -19,6 +21,8 @@ impl Status {
     pub const NOT_MODIFIED: Self = Self(304);
     /// 400: the head is malformed or ambiguous.
     pub const BAD_REQUEST: Self = Self(400);
+    /// 401: goes with a `WWW-Authenticate` header.
+    pub const UNAUTHORIZED: Self = Self(401);
     /// 403: among others, an origin that is not allowed.
     pub const FORBIDDEN: Self = Self(403);
     /// 404
@@ -70,12 +74,14 @@ impl Status {
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self.0 {
+            100 => "Continue",
             101 => "Switching Protocols",
             200 => "OK",
             202 => "Accepted",
             204 => "No Content",
             304 => "Not Modified",
             400 => "Bad Request",
+            401 => "Unauthorized",
             403 => "Forbidden",
             404 => "Not Found",
             405 => "Method Not Allowed",

@@ -4,7 +4,7 @@
 /// First word of the superblock: "bellwthr" in ASCII, little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"bellwthr");
 /// Version of this layout; a reader refuses any other.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 // The documented byte offsets inside packed words are little-endian ones.
 #[cfg(target_endian = "big")]
@@ -61,6 +61,13 @@ pub const NAMED: usize = 4768;
 pub const EDITION: usize = 4776;
 /// `u32` index + 1 of the channel slot that is being edited; 0 = none.
 pub const EDITING: usize = 4780;
+
+// Server: written by the master alone.
+
+/// Two `u64`: what the master is doing, up to 16 ASCII characters, zero padded.
+pub const SERVER_PHASE: usize = 4864;
+/// `u32` the latest load of the configuration.
+pub const SERVER_GENERATION: usize = 4880;
 
 // Participants.
 
@@ -149,10 +156,51 @@ pub const AREA_NAME_BYTES_MAX: usize = 32;
 /// Flag: readers that ask for the rest get it up to `used`.
 pub const AREA_HONOUR_USED: u32 = 1;
 
+// Figures: counters of the slots' owners, `u64` each, and behind them what the master says.
+
+/// Start of the table of figures.
+pub const FIGURES: usize = 49152;
+/// Bytes of a slot's figures.
+pub const FIGURE_STRIDE: usize = 384;
+
+/// Plain requests answered.
+pub const FIGURE_REQUESTS: usize = 0;
+/// Microseconds spent on them.
+pub const FIGURE_REQUEST_US: usize = 8;
+/// Requests refused.
+pub const FIGURE_REFUSALS: usize = 16;
+/// Opening handshakes completed.
+pub const FIGURE_HANDSHAKES: usize = 24;
+/// Messages of clients.
+pub const FIGURE_MESSAGES_IN: usize = 32;
+/// Messages to single clients.
+pub const FIGURE_MESSAGES_OUT: usize = 40;
+/// Bytes received.
+pub const FIGURE_BYTES_IN: usize = 48;
+/// Bytes sent.
+pub const FIGURE_BYTES_OUT: usize = 56;
+/// Pings sent.
+pub const FIGURE_PINGS: usize = 64;
+/// Clients that did not answer one.
+pub const FIGURE_PONG_TIMEOUTS: usize = 72;
+/// Conversations ended with a code of libraries or applications.
+pub const FIGURE_CLOSES_OTHER: usize = 80;
+/// Sixteen of them: conversations ended with 1000 to 1015.
+pub const FIGURE_CLOSES: usize = 128;
+
+/// Two `u64`: the state of the slot, up to 16 ASCII characters, zero padded.
+pub const NOTE_STATE: usize = 256;
+/// `u32` the load of the configuration that its worker serves.
+pub const NOTE_GENERATION: usize = 272;
+/// `u64` workers started in the slot.
+pub const NOTE_SPAWNS: usize = 280;
+/// `u64` when the last of them was, microseconds of Unix time.
+pub const NOTE_SPAWNED_US: usize = 288;
+
 // Channels: open addressing, a name lives within `CHANNEL_WINDOW` slots behind its hash.
 
 /// Start of the channel table.
-pub const CHANNELS: usize = 49152;
+pub const CHANNELS: usize = 73728;
 /// Bytes of a channel slot.
 pub const CHANNEL_STRIDE: usize = 256;
 /// How many slots a look-up visits at most.
@@ -216,6 +264,12 @@ pub const CHANNEL_BY_NAME: u32 = u32::MAX;
 #[must_use]
 pub fn participant(slot: u16, field: usize) -> usize {
     PARTICIPANTS + usize::from(slot) * PARTICIPANT_STRIDE + field
+}
+
+/// Offset of a figure of slot `slot`.
+#[must_use]
+pub fn figure(slot: u16, field: usize) -> usize {
+    FIGURES + usize::from(slot) * FIGURE_STRIDE + field
 }
 
 /// Offset of a field of area `id`.

@@ -107,6 +107,47 @@ fn participants_are_documented() {
 }
 
 #[test]
+fn the_server_is_documented() {
+    check(
+        "Server",
+        &[("phase", SERVER_PHASE), ("generation", SERVER_GENERATION)],
+    );
+}
+
+#[test]
+fn figures_are_documented() {
+    assert!(DOCUMENT.contains(&format!(
+        "{PARTICIPANT_COUNT} slots of {FIGURE_STRIDE} bytes at {FIGURES}"
+    )));
+    assert_eq!(AREAS + AREA_COUNT * AREA_STRIDE, FIGURES);
+    assert_eq!(
+        FIGURES + usize::from(PARTICIPANT_COUNT) * FIGURE_STRIDE,
+        CHANNELS
+    );
+    check(
+        "Figures",
+        &[
+            ("requests", FIGURE_REQUESTS),
+            ("request_us", FIGURE_REQUEST_US),
+            ("refusals", FIGURE_REFUSALS),
+            ("handshakes", FIGURE_HANDSHAKES),
+            ("messages_in", FIGURE_MESSAGES_IN),
+            ("messages_out", FIGURE_MESSAGES_OUT),
+            ("bytes_in", FIGURE_BYTES_IN),
+            ("bytes_out", FIGURE_BYTES_OUT),
+            ("pings", FIGURE_PINGS),
+            ("pong_timeouts", FIGURE_PONG_TIMEOUTS),
+            ("closes_other", FIGURE_CLOSES_OTHER),
+            ("closes", FIGURE_CLOSES),
+            ("state", NOTE_STATE),
+            ("generation", NOTE_GENERATION),
+            ("spawns", NOTE_SPAWNS),
+            ("spawned_us", NOTE_SPAWNED_US),
+        ],
+    );
+}
+
+#[test]
 fn areas_are_documented() {
     assert!(DOCUMENT.contains(&format!(
         "{AREA_COUNT} records of {AREA_STRIDE} bytes at {AREAS}"
@@ -132,7 +173,6 @@ fn areas_are_documented() {
         ],
     );
     assert_eq!(AREA_NAME + AREA_NAME_BYTES_MAX, AREA_STRIDE);
-    assert_eq!(AREAS + AREA_COUNT * AREA_STRIDE, CHANNELS);
     assert_eq!(
         AREAS,
         PARTICIPANTS + usize::from(PARTICIPANT_COUNT) * PARTICIPANT_STRIDE

@@ -201,7 +201,9 @@ fn an_attached_area_is_the_same_area() {
 
 #[test]
 fn foreign_objects_are_refused() {
-    let area = area();
+    // A spool that is large enough to be taken for a board.
+    let geometry = Geometry::with_spool(128 * 1024);
+    let area = SharedArea::create(geometry, 1, 0).unwrap();
     let swap = |change: fn(&mut Descriptors<OwnedFd>)| {
         let mut fds = clones(&area);
         change(&mut fds);

@@ -1,14 +1,23 @@
-//! What `master status` shows: plain data, collected by the master, sent as JSON, printed by the verb.
+//! What a server shows of itself: plain data, collected from the board by master or worker, shown by
+//! `master status`, by `/status` and `/metrics` of the API, and by the stats server.
 //!
-//! It must not know how it is shown.
+//! It must not know where it is shown.
+
+mod collect;
+mod prometheus;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use collect::{Place, collect};
+pub use prometheus::{CONTENT_TYPE as PROMETHEUS_TYPE, exposition};
 
 /// Channels that are listed; of more, the busiest.
 pub const CHANNELS_MAX: usize = 1_000;
 
 /// A server at one moment. Counters count since the server began.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Status {
     /// Name of the instance.
     pub instance: String,
@@ -18,6 +27,8 @@ pub struct Status {
     pub pid: u32,
     /// What the master is doing: starting, running, reloading, draining, stopping.
     pub phase: String,
+    /// The latest load of the configuration.
+    pub generation: u32,
     /// Milliseconds since it began.
     pub uptime_ms: u64,
     /// Where it listens.
@@ -65,7 +76,7 @@ impl Status {
 }
 
 /// A worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Its slot.
     pub slot: u16,
@@ -87,10 +98,44 @@ pub struct WorkerStatus {
     pub lapped: u64,
     /// Messages not handed to clients because their range of an area had changed, likewise.
     pub stale: u64,
+    /// Processes that were started in this slot.
+    pub spawns: u64,
+    /// When the last of them was, seconds of Unix time; 0 for never.
+    pub spawned_at: u64,
+    /// What the workers of this slot have done.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// What clients and server have said to each other, since the server began.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Plain HTTP requests answered.
+    pub requests: u64,
+    /// Microseconds spent on them.
+    pub request_us: u64,
+    /// Requests refused, with a status from 400 on.
+    pub refusals: u64,
+    /// WebSockets opened.
+    pub handshakes: u64,
+    /// Messages of clients.
+    pub messages_in: u64,
+    /// Messages to single clients; those of channels are `delivered`.
+    pub messages_out: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Pings sent to keep clients alive.
+    pub pings: u64,
+    /// Clients given up because none was answered.
+    pub pong_timeouts: u64,
+    /// WebSockets that ended, by close code; `other` are 3000 to 4999.
+    pub closes: BTreeMap<String, u64>,
 }
 
 /// The shared log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LogStatus {
     /// Messages published.
     pub published: u64,
@@ -106,12 +151,24 @@ pub struct LogStatus {
     pub stale: u64,
     /// Locks taken over from dead owners.
     pub recoveries: u64,
+    /// Entries that made no sense.
+    pub bad: u64,
+    /// Places in the channel table given to another name.
+    pub reclaimed: u64,
+    /// Messages whose channel had no place in the table.
+    pub named: u64,
     /// Size of the spool.
     pub spool_bytes: u64,
+    /// Entries that the log holds.
+    pub entries: u32,
+    /// The newest entry.
+    pub head: u64,
+    /// Bytes of the spool below this position may have been overwritten.
+    pub horizon: u64,
 }
 
 /// A plain area.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AreaStatus {
     /// Its number.
     pub id: u8,
