@@ -71,6 +71,8 @@ pub(super) struct Core {
     /// Clients that may be behind, and when to look at them next.
     pub(super) laggards: Vec<Key>,
     pub(super) laggards_due_ms: u64,
+    /// The board says that somebody is behind.
+    pub(super) laggards_shown: bool,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_bytes: usize,
     /// Clients that may have input of which no event will tell.
@@ -123,6 +125,7 @@ impl Core {
             rescued: Rescued::default(),
             laggards: Vec::new(),
             laggards_due_ms: 0,
+            laggards_shown: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             unread: Vec::new(),

@@ -128,7 +128,7 @@ type WorkerFamily = (
     fn(&WorkerStatus) -> u64,
 );
 
-const WORKER_FAMILIES: [WorkerFamily; 17] = [
+const WORKER_FAMILIES: [WorkerFamily; 21] = [
     ("clients", "gauge", "Connected clients.", |w| {
         w.clients.into()
     }),
@@ -140,6 +140,30 @@ const WORKER_FAMILIES: [WorkerFamily; 17] = [
         "gauge",
         "Entries of the log that the worker has not seen yet.",
         |w| w.behind,
+    ),
+    (
+        "lagging_clients",
+        "gauge",
+        "Clients that have not got all that the worker has seen.",
+        |w| w.lag.clients.into(),
+    ),
+    (
+        "lag_entries",
+        "gauge",
+        "Most entries of the log that a client lags behind.",
+        |w| w.lag.entries,
+    ),
+    (
+        "lag_bytes",
+        "gauge",
+        "Most bytes of the spool that a client lags behind.",
+        |w| w.lag.bytes,
+    ),
+    (
+        "lag_milliseconds",
+        "gauge",
+        "Age of the oldest message that a client still waits for.",
+        |w| w.lag.ms,
     ),
     (
         "spawns_total",

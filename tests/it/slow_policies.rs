@@ -6,7 +6,7 @@
 use crate::MASTER;
 use crate::numbered;
 use crate::peer::{Event, Peer};
-use crate::server::Server;
+use crate::server::{Server, succeeded};
 use crate::status::Status;
 
 const MESSAGE_BYTES: usize = 16 * 1024;
@@ -224,4 +224,49 @@ fn a_client_that_is_dismissed_and_never_reads_is_gone_soon() {
     let ends = [Event::Close(Some(1013)), Event::Ended, Event::Cut];
     assert!(end.is_some_and(|end| ends.contains(&end)));
     scene.publish();
+}
+
+#[test]
+fn how_far_a_client_lags_is_shown_until_it_has_caught_up() {
+    let mut scene = Scene::set("ticks,slow=gap", &["--spool-size", "65536"]);
+    scene.publish_bytes(FAR_BYTES);
+    let address = scene.stalled.stream().local_addr().expect("it is bound");
+    let lagging = |status: &Status| {
+        status
+            .workers
+            .iter()
+            .map(|one| one.lag.clients)
+            .sum::<u32>()
+    };
+    // The readers have got everything, but perhaps the board has not been told yet.
+    let status = Status::wait(&scene.server, "one client to lag", |status| {
+        lagging(status) == 1 && status.laggards.len() == 1
+    });
+    let laggard = &status.laggards[0];
+    assert_eq!(laggard.address, Some(address.to_string()));
+    assert_eq!(laggard.channel.as_deref(), Some("ticks"));
+    let of_worker = status
+        .workers
+        .iter()
+        .find(|worker| worker.slot == laggard.worker)
+        .expect("it has a worker");
+    assert_eq!(
+        (of_worker.lag.entries, of_worker.lag.bytes),
+        (laggard.entries, laggard.bytes)
+    );
+    assert!(laggard.entries > 100 && laggard.entries < scene.published);
+    assert!(laggard.bytes > 100 * MESSAGE_BYTES as u64);
+    let page = scene.server.verb(&["status"]).output();
+    let page = succeeded(&page.expect("the built program starts"));
+    assert!(page.contains(&address.to_string()), "{page}");
+    // It grows older without more being published.
+    let before = of_worker.lag.ms;
+    Status::wait(&scene.server, "the lag to grow older", |status| {
+        status.workers.iter().any(|worker| worker.lag.ms > before)
+    });
+    let (_, end) = scene.read_stalled(Some(scene.published - 1));
+    assert_eq!(end, None);
+    Status::wait(&scene.server, "nobody to lag", |status| {
+        lagging(status) == 0 && status.laggards.is_empty()
+    });
 }
