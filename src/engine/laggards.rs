@@ -8,7 +8,7 @@ use crate::channel::{ChannelId, Memberships};
 use crate::config::Slow;
 use crate::event_loop::Key;
 use crate::protocol::websocket::{CloseCode, State};
-use crate::sharedarea::{LAGGARDS_SHOWN_MAX, Lag, Laggard, Laggards};
+use crate::sharedarea::{Entry, LAGGARDS_SHOWN_MAX, Lag, Laggard, Laggards};
 
 use super::client::Marks;
 use super::core::{CLOSING_MS, Core};
@@ -136,18 +136,39 @@ impl Core {
             return self.dismiss(key, OVERTAKEN);
         }
         // The newest message of a channel may well be there still, however far behind the client is.
-        let newest = memberships
-            .iter()
-            .filter(|membership| policy(membership.channel).slow == Slow::Latest)
-            .filter_map(|membership| self.subscriptions.table_index(membership.channel))
-            .map(|index| self.area.newest_of(index))
-            .filter(|seq| self.area.entry(*seq).is_ok())
-            .min();
+        let resumed = memberships.iter().map(|membership| {
+            let latest = policy(membership.channel).slow == Slow::Latest;
+            match self.subscriptions.table_index(membership.channel) {
+                Some(index) if latest => self.area.newest_of(index),
+                Some(_) | None => self.newer_half(),
+            }
+        });
+        let there = |seq: &u64| self.area.entry(*seq).is_ok();
+        let next = resumed.filter(there).min();
         if let Some(client) = self.clients.get_mut(key)
             && let Some(behind) = &mut client.behind
         {
-            behind.next = newest.unwrap_or(NOTHING);
+            behind.next = next.unwrap_or(NOTHING);
         }
+    }
+
+    /// The first entry of the newer half of the log: who goes on from there is not overtaken again at once.
+    fn newer_half(&self) -> u64 {
+        let head = self.area.head();
+        let newest = self.area.entry(head).map_or(0, |entry| entry.position);
+        let half = newest.saturating_sub(self.area.spool_bytes() / 2);
+        let entries = u64::from(self.area.geometry().entries);
+        let (mut low, mut high) = (head.saturating_sub(entries / 2).max(1), head);
+        while low < high {
+            let middle = low.midpoint(high);
+            let is_newer = |entry: Entry| entry.position >= half;
+            if self.area.entry(middle).is_ok_and(is_newer) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low
     }
 
     fn dismiss(&mut self, key: Key, reason: &str) {
