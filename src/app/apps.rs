@@ -45,30 +45,12 @@ impl Apps {
     /// # Errors
     /// [`UnknownApp`] for a name in `--app` or `--mount` that no application has.
     pub fn new(config: &Config, own: Option<Box<dyn App>>) -> Result<Self, UnknownApp> {
-        let default = own.as_ref().map_or("channels", |app| app.name());
         let mut apps: Vec<Box<dyn App>> = own.into_iter().collect();
+        let default = apps.first().map_or("channels", |app| app.name());
         apps.push(Box::new(Channels::new(config.clients_publish)));
         apps.push(Box::new(Echo));
-        let find = |name: &str, option: &dyn Fn() -> String| {
-            let found = apps.iter().position(|app| app.name() == name);
-            found
-                .and_then(|at| u8::try_from(at).ok())
-                .map(AppId)
-                .ok_or_else(|| UnknownApp {
-                    option: option(),
-                    name: name.to_owned(),
-                    known: apps.iter().map(|app| app.name()).collect(),
-                })
-        };
-        let default = config.app.as_deref().unwrap_or(default);
-        let default = find(default, &|| format!("app {default}"))?;
-        let mut mounts = Vec::new();
-        for mount in &config.mounts {
-            let option = || format!("mount {}=app:{}", mount.path, mount.app);
-            let app = find(&mount.app, &option)?;
-            mounts.push((mount.path.trim_end_matches('/').to_owned(), app));
-        }
-        mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        let names: Vec<&'static str> = apps.iter().map(|app| app.name()).collect();
+        let (default, mounts) = choose(config, default, &names)?;
         // Added when all names are found: no option reaches it.
         let api = AppId(u8::try_from(apps.len()).unwrap_or(u8::MAX));
         apps.push(Box::new(Api::new(config)));
@@ -78,6 +60,16 @@ impl Apps {
             default,
             api,
         })
+    }
+
+    /// Whether [`Self::new`] would succeed with an own application of this name.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(config: &Config, own: Option<&'static str>) -> Result<(), UnknownApp> {
+        let built_in = [Channels::new(false).name(), Echo.name()];
+        let names: Vec<&'static str> = own.into_iter().chain(built_in).collect();
+        choose(config, own.unwrap_or("channels"), &names).map(drop)
     }
 
     /// The application of a path: that of the longest mount which is the path or a folder above it.
@@ -115,4 +107,33 @@ impl Apps {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn App>> {
         self.apps.iter_mut()
     }
+}
+
+/// Which of the applications of these names serves what: the default, and the mounts, longest first.
+fn choose(
+    config: &Config,
+    default: &str,
+    names: &[&'static str],
+) -> Result<(AppId, Vec<(String, AppId)>), UnknownApp> {
+    let find = |name: &str, option: &dyn Fn() -> String| {
+        let found = names.iter().position(|known| *known == name);
+        found
+            .and_then(|at| u8::try_from(at).ok())
+            .map(AppId)
+            .ok_or_else(|| UnknownApp {
+                option: option(),
+                name: name.to_owned(),
+                known: names.to_vec(),
+            })
+    };
+    let default = config.app.as_deref().unwrap_or(default);
+    let default = find(default, &|| format!("app {default}"))?;
+    let mut mounts = Vec::new();
+    for mount in &config.mounts {
+        let option = || format!("mount {}=app:{}", mount.path, mount.app);
+        let app = find(&mount.app, &option)?;
+        mounts.push((mount.path.trim_end_matches('/').to_owned(), app));
+    }
+    mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+    Ok((default, mounts))
 }

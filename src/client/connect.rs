@@ -11,7 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::config::{Address, Target};
-use crate::master::control::{Answer, FrameError, Frames, Request};
+use crate::master::control::{Answer, Errand, FrameError, Frames, Request};
 use crate::master::instance;
 use crate::status::Status;
 
@@ -75,6 +75,7 @@ pub(super) fn unexpected(answer: Answer) -> Problem {
         | Answer::Tailing
         | Answer::Message { .. }
         | Answer::Lapped { .. }
+        | Answer::Done { .. }
         | Answer::AreaBytes { .. }
         | Answer::AreaWritten
         | Answer::Status { .. } => Problem::Unexpected("an answer to nothing".to_owned()),
@@ -138,6 +139,22 @@ impl Connection {
         }
     }
 
+    /// Runs an errand to its end; returns its result.
+    pub(super) fn run(&mut self, errand: Errand) -> Result<String, Problem> {
+        self.ask(&Request::Errand(errand))?;
+        match self.wait_for_answer()? {
+            Answer::Done { result } => Ok(result),
+            other @ (Answer::Published { .. }
+            | Answer::Tailing
+            | Answer::Message { .. }
+            | Answer::Lapped { .. }
+            | Answer::AreaBytes { .. }
+            | Answer::AreaWritten
+            | Answer::Status { .. }
+            | Answer::Refused { .. }) => Err(unexpected(other)),
+        }
+    }
+
     /// The next answer, soon.
     pub(super) fn answer(&mut self) -> Result<Answer, Problem> {
         self.read_answer(Some(ANSWER_WAIT))
@@ -181,6 +198,7 @@ impl Connection {
             | Answer::Tailing
             | Answer::Message { .. }
             | Answer::Lapped { .. }
+            | Answer::Done { .. }
             | Answer::AreaBytes { .. }
             | Answer::AreaWritten
             | Answer::Refused { .. }) => Err(unexpected(other)),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use self::connect::{Connection, Problem};
 use crate::config::{Target, Verb};
-use crate::master::control::{Answer, Request};
+use crate::master::control::{Answer, Errand, Request};
 use crate::protocol::websocket::Kind;
 
 /// No running instance, or it refused.
@@ -30,6 +30,15 @@ pub fn run(verb: &Verb, target: &Target) -> u8 {
         Verb::Tail { channel, json } => tail(target, channel, *json),
         Verb::Area(verb) => area::run(target, verb),
         Verb::Status { json } => status(target, *json),
+        Verb::Reload => errand(target, Errand::Reload),
+        Verb::Upgrade => errand(target, Errand::Upgrade),
+        Verb::Stop { fast } => stop(target, *fast),
+        Verb::Scale { processes } => errand(
+            target,
+            Errand::Scale {
+                processes: *processes,
+            },
+        ),
     };
     match done {
         Ok(()) => 0,
@@ -85,6 +94,7 @@ fn print_reached(connection: &mut Connection) -> Result<(), Problem> {
         | Answer::AreaBytes { .. }
         | Answer::AreaWritten
         | Answer::Status { .. }
+        | Answer::Done { .. }
         | Answer::Refused { .. }) => Err(connect::unexpected(other)),
     }
 }
@@ -105,6 +115,7 @@ fn tail(target: &Target, channel: &str, json: bool) -> Result<(), Problem> {
             Answer::Lapped { entries } => Line::Lapped { entries },
             other @ (Answer::Published { .. }
             | Answer::Status { .. }
+            | Answer::Done { .. }
             | Answer::AreaBytes { .. }
             | Answer::AreaWritten
             | Answer::Refused { .. }) => {
@@ -130,6 +141,23 @@ fn status(target: &Target, json: bool) -> Result<(), Problem> {
         print(&format!("{text}\n"))
     } else {
         print(&report::table(&status))
+    }
+}
+
+/// Asks for a change and waits, for as long as it takes, until it is finished.
+fn errand(target: &Target, errand: Errand) -> Result<(), Problem> {
+    let mut connection = Connection::open(target)?;
+    print(&format!("{}\n", connection.run(errand)?))
+}
+
+/// Stops the server, and waits until the master is gone.
+fn stop(target: &Target, fast: bool) -> Result<(), Problem> {
+    let mut connection = Connection::open(target)?;
+    let result = connection.run(Errand::Stop { fast })?;
+    match connection.wait_for_answer() {
+        Err(Problem::Ended) => print(&format!("{result}\n")),
+        Err(problem) => Err(problem),
+        Ok(answer) => Err(connect::unexpected(answer)),
     }
 }
 

@@ -60,20 +60,21 @@ pub(super) fn command() -> Command {
     };
     let position = || number("position", "POS").help("the first byte; 0 if it is not given");
     let length = || number("length", "LEN").help("how many bytes; without it, the rest");
-    Command::new(AREA)
-        .about("Look into, write and send from a shared area")
+    let plain = |name, about| Command::new(name).about(about);
+    verb(AREA, "Look into, write and send from a shared area")
+        .mut_args(|option| option.global(true))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommands([
-            verb("info", "Show the areas, or one of them")
+            plain("info", "Show the areas, or one of them")
                 .arg(which())
                 .arg(switch_argument("json", "print JSON")),
-            verb("read", "Print bytes of an area as they are")
+            plain("read", "Print bytes of an area as they are")
                 .arg(which().required(true))
                 .arg(position())
                 .arg(length()),
-            verb("write", "Write bytes into an area")
+            plain("write", "Write bytes into an area")
                 .arg(which().required(true))
                 .arg(position().required(true))
                 .arg(

@@ -12,7 +12,7 @@ use super::address::Address;
 use super::area_verb::{self, AREA, AreaVerb};
 use super::environment::Environment;
 use super::options::{self, Group, OptionSpec, Takes};
-use super::resolved::ConfigError;
+use super::resolved::{ConfigError, PROCESSES_MAX};
 use super::values::Refused;
 
 /// Where a setting of the command line came from, in messages.
@@ -26,7 +26,7 @@ pub struct Setting {
     /// The text.
     pub value: String,
     /// Where it was given, for messages.
-    pub origin: &'static str,
+    pub origin: String,
 }
 
 /// Everything that was given, weakest first: a later setting of an option overrides or adds.
@@ -69,6 +69,20 @@ pub enum Verb {
     Status {
         /// For programs.
         json: bool,
+    },
+    /// Load the configuration again and replace the workers.
+    Reload,
+    /// Replace the program, and the workers with it.
+    Upgrade,
+    /// Stop the server.
+    Stop {
+        /// Clients get a close frame and no time.
+        fast: bool,
+    },
+    /// Have so many workers.
+    Scale {
+        /// How many.
+        processes: u16,
     },
 }
 
@@ -140,9 +154,7 @@ pub(super) fn command() -> Command {
     let mut command = Command::new("master")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A prefork WebSocket server with shared-memory broadcast")
-        .override_usage(
-            "master [OPTIONS] --socket ADDRESS\n       master publish|tail|area|status ...",
-        )
+        .override_usage("master [OPTIONS] --socket ADDRESS\n       master publish|tail|area|status|reload|upgrade|stop|scale ...")
         .after_help("For example: master --processes 8 --socket :3032")
         .args_conflicts_with_subcommands(true)
         .subcommand_help_heading("Talk to a running server")
@@ -157,6 +169,16 @@ pub(super) fn command() -> Command {
         tail_command(),
         area_verb::command(),
         status_command(),
+        verb(
+            "reload",
+            "Load the configuration again and replace the workers; returns when that is done",
+        ),
+        verb(
+            "upgrade",
+            "Replace the program and the workers; returns when that is done",
+        ),
+        stop_command(),
+        scale_command(),
     ])
 }
 
@@ -214,6 +236,23 @@ fn status_command() -> Command {
     verb("status", "Show workers, channels and counters").arg(switch_argument("json", "print JSON"))
 }
 
+fn stop_command() -> Command {
+    verb("stop", "Stop the server; returns when it has ended").arg(switch_argument(
+        "fast",
+        "clients get a close frame and no time to leave",
+    ))
+}
+
+fn scale_command() -> Command {
+    verb("scale", "Have N workers; returns when that is done").arg(
+        Arg::new("workers")
+            .value_name("N")
+            .help("how many")
+            .required(true)
+            .value_parser(clap::value_parser!(u16).range(1..=i64::from(PROCESSES_MAX))),
+    )
+}
+
 /// A verb with the options that say which instance is meant.
 pub(super) fn verb(name: &'static str, about: &'static str) -> Command {
     let which = ["instance", "socket", "run-dir"];
@@ -254,7 +293,7 @@ fn read_settings(matches: &ArgMatches) -> Settings {
             settings.push(Setting {
                 option,
                 value: value.clone(),
-                origin: COMMAND_LINE,
+                origin: COMMAND_LINE.to_owned(),
             });
         }
     }
@@ -274,6 +313,14 @@ fn read_verb(name: &str, matches: &ArgMatches) -> Verb {
             channel: channel(),
             json: matches.get_flag("json"),
         },
+        "reload" => Verb::Reload,
+        "upgrade" => Verb::Upgrade,
+        "stop" => Verb::Stop {
+            fast: matches.get_flag("fast"),
+        },
+        "scale" => Verb::Scale {
+            processes: matches.get_one::<u16>("workers").copied().unwrap_or(1),
+        },
         _ => Verb::Status {
             json: matches.get_flag("json"),
         },
@@ -285,7 +332,7 @@ fn target(matches: &ArgMatches, environment: &Environment) -> Result<Target, Con
     let read = |name: &'static str, text: &str, refused: Refused| ConfigError::BadValue {
         option: name,
         value: text.to_owned(),
-        origin: COMMAND_LINE,
+        origin: COMMAND_LINE.to_owned(),
         allowed: refused.0,
     };
     let mut target = Target {

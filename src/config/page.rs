@@ -14,6 +14,9 @@ Made from the option table in `src/config/options.rs`; a test fails when this pa
 Names are uWSGI's where the meaning is the same. An option that takes one value and is given twice keeps the last one;
 options marked *repeatable* add up. A flag is switched off again by `--name=false`.
 
+The same names are the keys of a file that `--ini` names (see [operations.md](operations.md#configuration-files)). The
+command line goes over the file: it overrides one value, and adds to a repeatable option.
+
     master --processes 8 --socket :3032
 
 ";
@@ -26,6 +29,10 @@ The same program talks to a running server through its control socket:
 |---|---|
 | `master publish CHANNEL [TEXT]` | sends TEXT, or standard input without TEXT or with `-`, to every client of the channel; `--binary` makes it a binary message; prints how many workers have it |
 | `master tail CHANNEL` | prints what is published on the channel from now on, one message a line; `--json` one object a line |
+| `master reload` | loads the configuration again and replaces the workers; returns when that is done, or says why not |
+| `master upgrade` | replaces the program and the workers, likewise |
+| `master scale N` | has N workers from now on, likewise |
+| `master stop` | stops the server and returns when it has ended; `--fast` gives clients a close frame and no time |
 | `master area info [AREA]` | shows the areas, or one, by number or name; `--json` for programs |
 | `master area read AREA [POS [LEN]]` | prints bytes as they are; more than 1 MiB is read in pieces |
 | `master area write AREA POS [TEXT]` | writes TEXT or standard input, up to `--websockets-max-size` |

@@ -2,6 +2,7 @@
 //!
 //! It must not know how options are written on a command line or in a file, only their texts.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use log::LevelFilter;
@@ -11,6 +12,7 @@ use super::address::Address;
 use super::channel_rule::ChannelRule;
 use super::command::Settings;
 use super::environment::Environment;
+use super::operations::Operations;
 use super::options::OptionSpec;
 use super::secret::Secret;
 use super::values::Refused;
@@ -109,6 +111,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Log level; None leaves it to RUST_LOG.
     pub log_level: Option<LevelFilter>,
+    /// Supervision, and the place in the system.
+    pub operations: Operations,
 }
 
 /// A configuration that cannot work: which option, where it was given, and what would be allowed.
@@ -122,7 +126,7 @@ pub enum ConfigError {
         /// The text that was given.
         value: String,
         /// Where it was given.
-        origin: &'static str,
+        origin: String,
         /// What is allowed instead.
         allowed: String,
     },
@@ -133,6 +137,16 @@ pub enum ConfigError {
         option: &'static str,
         /// How to give it.
         hint: &'static str,
+    },
+    /// A configuration file is wrong, or cannot be read.
+    #[error("{}{}: {problem}", path.display(), AtLine(*line))]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Where; 0 is the whole file.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
     },
     /// Two values do not go together.
     #[error("--{option} {value} is less than --{other} {other_value}: {reason}")]
@@ -148,6 +162,18 @@ pub enum ConfigError {
         /// Why.
         reason: &'static str,
     },
+}
+
+/// `:LINE`, or nothing for the whole file.
+struct AtLine(usize);
+
+impl fmt::Display for AtLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            line => write!(f, ":{line}"),
+        }
+    }
 }
 
 /// A configuration in the making: what depends on other options stays open until all are known.
@@ -168,7 +194,7 @@ pub fn resolve(settings: &Settings, environment: &Environment) -> Result<Config,
         log_entries: None,
     };
     for setting in &settings.0 {
-        apply(&mut draft, setting.option, &setting.value, setting.origin)?;
+        apply(&mut draft, setting.option, &setting.value, &setting.origin)?;
     }
     draft.finish()
 }
@@ -177,7 +203,7 @@ fn apply(
     draft: &mut Draft<'_>,
     option: &'static OptionSpec,
     value: &str,
-    origin: &'static str,
+    origin: &str,
 ) -> Result<(), ConfigError> {
     (option.set)(draft, value).map_err(|Refused(allowed)| ConfigError::BadValue {
         option: option.name,
@@ -188,7 +214,7 @@ fn apply(
             value
         }
         .to_owned(),
-        origin,
+        origin: origin.to_owned(),
         allowed,
     })
 }
@@ -197,11 +223,16 @@ impl Draft<'_> {
     /// Fills in what follows from other options and checks what must fit together.
     fn finish(self) -> Result<Config, ConfigError> {
         let mut config = self.config;
-        if config.sockets.is_empty() {
+        if config.sockets.is_empty() && !self.environment.has_sockets {
             return Err(ConfigError::Missing {
                 option: "socket",
                 hint: "say where to listen, for example --socket :3032",
             });
+        }
+        let start_dir = &self.environment.start_dir;
+        let operations = &mut config.operations;
+        for file in [&mut operations.logto, &mut operations.daemonize] {
+            *file = file.take().map(|file| start_dir.join(file));
         }
         config.log_entries = self
             .log_entries
@@ -279,6 +310,7 @@ impl Config {
             log_requests: false,
             log_format: LogFormat::Text,
             log_level: None,
+            operations: Operations::new(),
         }
     }
 }

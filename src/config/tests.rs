@@ -13,6 +13,8 @@ fn environment() -> Environment {
         uid: 1000,
         processors: 6,
         ipv6: true,
+        has_sockets: false,
+        start_dir: "/srv".into(),
     }
 }
 
@@ -114,7 +116,19 @@ fn a_wrong_value_names_option_value_and_what_is_allowed() {
 
 #[test]
 fn every_option_refuses_nonsense() {
-    let anything = ["app"];
+    // These take any text, or a file is looked for.
+    let anything = [
+        "app",
+        "ini",
+        "touch-reload",
+        "master-fifo",
+        "pidfile",
+        "daemonize",
+        "logto",
+        "chdir",
+        "uid",
+        "gid",
+    ];
     for option in options::all().filter(|option| !anything.contains(&option.name)) {
         let nonsense = match option.name {
             "run-dir" => "",

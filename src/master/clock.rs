@@ -8,19 +8,28 @@ use std::time::{Instant, SystemTime};
 #[derive(Debug)]
 pub(super) struct Clock {
     begun: Instant,
+    /// What the clock of the program before this one had reached.
+    before_ms: u64,
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(super) fn new() -> Self {
+        Self::going_on_at(0)
+    }
+
+    /// A clock that goes on from another program's.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub(super) fn going_on_at(before_ms: u64) -> Self {
         Self {
             begun: Instant::now(),
+            before_ms,
         }
     }
 
     /// Monotonic, from 0.
     pub(super) fn now_ms(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let elapsed_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.before_ms.saturating_add(elapsed_ms)
     }
 
     /// Microseconds of Unix time; 0 for a clock that is set before 1970.

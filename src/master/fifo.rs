@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -20,8 +20,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// What of a bad line is shown.
 const SHOWN_CHARS_MAX: usize = 80;
 
-const ALLOWED: &str =
-    "P CHANNEL TEXT | A AREA POS LEN [CHANNEL] (binary) | T AREA POS LEN [CHANNEL] (text) | W AREA";
+const ALLOWED: &str = "P CHANNEL TEXT | A AREA POS LEN [CHANNEL] (binary) | T AREA POS LEN [CHANNEL] (text) | U AREA | W AREA";
 
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +35,8 @@ pub(super) enum Command {
         channel: Option<String>,
         kind: Kind,
     },
+    /// Count an update of an area.
+    Update { area: String },
     /// Look at a watched area now.
     Look { area: String },
 }
@@ -63,11 +64,16 @@ impl Fifo {
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(path)?;
-        Ok(Self {
-            file,
+        Ok(Self::inherit(file.into()))
+    }
+
+    /// Goes on with a FIFO that the program before this one had opened.
+    pub(super) fn inherit(file: OwnedFd) -> Self {
+        Self {
+            file: file.into(),
             line: Vec::new(),
             skipping: false,
-        })
+        }
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -136,14 +142,15 @@ fn parse(line: &str) -> Option<Command> {
         }
         "A" => announce(rest, Kind::Binary),
         "T" => announce(rest, Kind::Text),
-        "W" => {
-            let area = rest.trim();
-            (!area.is_empty() && !area.contains(' ')).then(|| Command::Look {
-                area: area.to_owned(),
-            })
-        }
+        "U" => area(rest).map(|area| Command::Update { area }),
+        "W" => area(rest).map(|area| Command::Look { area }),
         _ => None,
     }
+}
+
+fn area(rest: &str) -> Option<String> {
+    let area = rest.trim();
+    (!area.is_empty() && !area.contains(' ')).then(|| area.to_owned())
 }
 
 fn announce(rest: &str, kind: Kind) -> Option<Command> {
@@ -194,9 +201,10 @@ mod tests {
                 channel: Some("my room".into()),
                 kind: Kind::Text,
             },
+            Command::Update { area: "1".into() },
             Command::Look { area: "0".into() },
         ];
-        let lines = b"P news hello  world\nA 0 64 5\n\nT frames 0 1 my room\nW 0\n";
+        let lines = b"P news hello  world\nA 0 64 5\n\nT frames 0 1 my room\nU 1\nW 0\n";
         for cut in 0..lines.len() {
             let mut commands = Vec::new();
             for part in [&lines[..cut], &lines[cut..]] {
@@ -220,6 +228,7 @@ mod tests {
             "A 0 -1 5",
             "A 0 0x5 1",
             "A 0 1 99999999999999999999",
+            "U",
             "W",
             "W  ",
             "W 0 1",

@@ -8,7 +8,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ pub(super) struct Instance {
     name: String,
     folder: PathBuf,
     /// Holds the lock. Closing any descriptor of the file in this process would give it up.
-    _lock: File,
+    lock: File,
 }
 
 impl Instance {
@@ -114,9 +114,27 @@ impl Instance {
         let instance = Self {
             name: name.to_owned(),
             folder,
-            _lock: lock,
+            lock,
         };
         Ok((instance, listener))
+    }
+
+    /// Goes on in a place that the program before this one has taken; the lock is the process's.
+    pub(super) fn inherit(name: String, folder: PathBuf, lock: OwnedFd) -> Self {
+        Self {
+            name,
+            folder,
+            lock: lock.into(),
+        }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The descriptor that holds the lock.
+    pub(super) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     pub(super) fn name(&self) -> &str {

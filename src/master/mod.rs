@@ -13,23 +13,36 @@
 mod clock;
 pub mod control;
 mod fifo;
+mod health;
 pub mod instance;
+mod letters;
+mod listeners;
 pub mod logging;
 mod notes;
+mod notify;
+mod obey;
 mod outside;
+mod perform;
+pub mod place;
+mod probe;
 mod repeats;
 mod roster;
 mod serve;
+mod share;
 pub mod signals;
 mod start;
 pub mod supervisor;
+pub mod takeover;
+mod touch;
+mod upgrade;
 
 use std::io;
 
 use crate::config::Config;
 use crate::worker::Seat;
 
-pub use start::StartError;
+pub use start::{Launch, StartError};
+pub use upgrade::Program;
 
 /// Resolves the configuration again, for a reload; the error is a sentence for the log.
 pub type LoadConfig<'c> = dyn FnMut() -> Result<Config, String> + 'c;
@@ -48,8 +61,8 @@ pub enum Role {
 /// # Errors
 /// What is in the way of the start; nothing is left behind then. Once the server runs, only a failing
 /// `poll(2)` or a child that cannot take its seat is an error.
-pub fn run(config: Config, load_config: &mut LoadConfig<'_>) -> Result<Role, StartError> {
-    let start = start::Start::new(config)?;
+pub fn run(launch: Launch, load_config: &mut LoadConfig<'_>) -> Result<Role, StartError> {
+    let start = start::Start::new(launch)?;
     let mut master = serve::Master::new(start, load_config);
     let system = |doing| move |source: io::Error| StartError::System { doing, source };
     match master.serve().map_err(system("wait for events"))? {
@@ -58,6 +71,8 @@ pub fn run(config: Config, load_config: &mut LoadConfig<'_>) -> Result<Role, Sta
             log::info!("ended");
             Ok(Role::Ended(code))
         }
+        // Only its code counts, and the master clears what is there to be cleared.
+        serve::Leave::Checked { code } => Ok(Role::Ended(code)),
         serve::Leave::Child(child) => {
             let seat = master.into_seat(child).map_err(system("take a seat"))?;
             Ok(Role::Worker(Box::new(seat)))

@@ -60,6 +60,6 @@ mod tests {
             ("empty", 2, 6)
         );
         assert_eq!(area.slot_note(3).state, "empty");
-        assert_eq!(area.slot_note(4).state, "");
+        assert_eq!(area.slot_note(63).state, "", "there is no such slot");
     }
 }

@@ -131,9 +131,11 @@ impl Outside {
                 let area = desk.area.find_area(area)?;
                 let channel = channel.clone().unwrap_or_else(|| channel_of(&area));
                 area.check(*position, *bytes)?;
-                // It was written without a word: what was announced before may have changed.
-                area.update();
                 desk.announce(&area, (*position, *bytes), &channel, *kind)
+            }
+            Command::Update { area } => {
+                desk.area.find_area(area)?.update();
+                Ok(())
             }
             Command::Look { area } => {
                 let id = desk.area.find_area(area)?.id();

@@ -42,6 +42,31 @@ impl Roster {
         })
     }
 
+    /// Goes on with what the program before this one had: control sockets by slot, and the receiving
+    /// and sending ends of all mailboxes.
+    pub(super) fn inherit(
+        controls: Vec<(u16, OwnedFd)>,
+        mailboxes: Vec<(OwnedFd, OwnedFd)>,
+    ) -> Self {
+        let mailbox = |(receiver, sender)| Mailbox { receiver, sender };
+        Self {
+            controls: controls.into_iter().collect(),
+            mailboxes: mailboxes.into_iter().map(mailbox).collect(),
+        }
+    }
+
+    /// Slots there are mailboxes for.
+    pub(super) fn slots(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// The ends of all mailboxes, in the order of slots.
+    pub(super) fn mailboxes(&self) -> impl Iterator<Item = (BorrowedFd<'_>, BorrowedFd<'_>)> {
+        self.mailboxes
+            .iter()
+            .map(|mailbox| (mailbox.receiver.as_fd(), mailbox.sender.as_fd()))
+    }
+
     pub(super) fn add(&mut self, slot: u16, control: OwnedFd) {
         self.controls.insert(slot, control);
     }

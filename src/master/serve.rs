@@ -4,7 +4,6 @@
 //! no threads. Fork returns twice: in the new process the loop is left with [`Leave::Child`]. It must
 //! not decide anything about workers.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,20 +13,24 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::clock::Clock;
 use super::control::{ControlServer, Hub, Source};
+use super::health::Health;
 use super::instance::Instance;
+use super::letters::Letters;
+use super::listeners::Generations;
+use super::notify::Notifier;
 use super::outside::{Desk, Outside};
+use super::probe::Probe;
 use super::roster::Roster;
-use super::signals::{Meaning, Signals};
-use super::start::{self, Start};
-use super::supervisor::{Action, Event, Policy, SlotState, Supervisor};
-use super::{LoadConfig, logging, notes};
-use crate::config::Config;
-use crate::net::{Listener, Purpose};
+use super::signals::Signals;
+use super::start::Start;
+use super::supervisor::{Event, SlotState, Supervisor};
+use super::touch::Touch;
+use super::upgrade::Program;
+use super::{LoadConfig, logging, notes, place};
 use crate::sharedarea::{Participant, SharedArea};
-use crate::status::{self, Place, Status};
-use crate::sys::descriptors;
-use crate::sys::process::{self, Fork, SignalsHeld, SingleThreaded};
-use crate::worker::{Order, Report, Seat};
+use crate::status::{self, Status};
+use crate::sys::process::{self, SignalsHeld};
+use crate::worker::{Report, Seat};
 
 /// The loop turns at least this often, so that nothing that was missed is missed for long.
 const WAIT_MS_MAX: u64 = 5_000;
@@ -38,15 +41,17 @@ pub(super) enum Leave {
     Ended { code: u8 },
     /// This is the new process of a fork.
     Child(Child),
+    /// This is the new process of a fork that was only to check something, and has.
+    Checked { code: u8 },
 }
 
 /// What a new worker has besides what its master had.
 pub(super) struct Child {
-    slot: u16,
-    generation: u32,
-    control: OwnedFd,
+    pub(super) slot: u16,
+    pub(super) generation: u32,
+    pub(super) control: OwnedFd,
     /// Until the parent's handlers are gone.
-    held: SignalsHeld,
+    pub(super) held: SignalsHeld,
 }
 
 /// What was ready after a wait.
@@ -55,51 +60,68 @@ enum Ready {
     Signals,
     Worker(u16),
     Mailbox(u16),
+    Letters,
+    Probe,
     Control(Source, PollFlags),
     Fifo,
 }
 
 pub(super) struct Master<'c> {
-    load_config: &'c mut LoadConfig<'c>,
-    supervisor: Supervisor,
-    /// By generation; those that somebody may still be forked with.
-    configs: BTreeMap<u32, Config>,
-    place: Place,
-    clock: Clock,
-    now_ms: u64,
+    pub(super) load_config: &'c mut LoadConfig<'c>,
+    pub(super) program: Program,
+    pub(super) supervisor: Supervisor,
+    pub(super) generations: Generations,
+    /// What the start has left to be told first.
+    first: Event,
+    pub(super) clock: Clock,
+    pub(super) now_ms: u64,
+    /// When files and workers are looked at next.
+    pub(super) look_ms: u64,
     signals: Signals,
-    listeners: Vec<Listener>,
-    area: SharedArea,
-    participant: Participant,
-    instance: Instance,
-    control: ControlServer,
-    outside: Outside,
-    roster: Roster,
+    pub(super) area: SharedArea,
+    pub(super) participant: Participant,
+    pub(super) instance: Instance,
+    pub(super) control: ControlServer,
+    pub(super) outside: Outside,
+    pub(super) roster: Roster,
+    pub(super) letters: Option<Letters>,
+    pub(super) probe: Option<Probe>,
+    /// Why the last reload or upgrade was refused.
+    pub(super) reason: String,
+    pub(super) touch: Touch,
+    pub(super) health: Health,
+    pub(super) notifier: Notifier,
+    /// Who waits for us to be ready in the background.
+    pub(super) starter: Option<OwnedFd>,
 }
 
 impl<'c> Master<'c> {
     pub(super) fn new(start: Start, load_config: &'c mut LoadConfig<'c>) -> Self {
-        let policy = Policy::new(start.config.processes, start.config.drain_timeout_ms);
-        let clients = |listener: &&Listener| listener.purpose() == Purpose::Clients;
-        let name = |listener: &Listener| listener.local_address().to_string();
+        let mut touch = Touch::default();
+        touch.watch(&start.generations.latest().config.operations.touch_reload);
         Self {
             load_config,
-            supervisor: Supervisor::new(policy),
-            place: Place {
-                instance: start.instance.name().to_owned(),
-                listeners: start.listeners.iter().filter(clients).map(name).collect(),
-            },
-            configs: BTreeMap::from([(1, start.config)]),
+            program: start.program,
+            supervisor: start.supervisor,
+            generations: start.generations,
+            first: start.first,
             now_ms: start.clock.now_ms(),
+            look_ms: start.clock.now_ms(),
             clock: start.clock,
             signals: start.signals,
-            listeners: start.listeners,
             area: start.area,
             participant: start.participant,
             instance: start.instance,
             control: start.control,
             outside: start.outside,
             roster: start.roster,
+            letters: start.letters,
+            probe: None,
+            reason: String::new(),
+            touch,
+            health: Health::default(),
+            notifier: start.notifier,
+            starter: start.starter,
         }
     }
 
@@ -117,18 +139,31 @@ impl<'c> Master<'c> {
     }
 
     fn begin(&mut self) -> ControlFlow<Leave> {
-        self.tell(Event::Begin)?;
+        self.tell(self.first)?;
         // A program that became this one may have left children that ended before we listened.
         self.reap()
     }
 
     /// The end of a master.
     pub(super) fn clear(self) {
+        let operations = &self.generations.latest().config.operations;
+        if operations.vacuum {
+            if let Some(path) = &operations.pidfile {
+                place::remove_pidfile(path);
+            }
+            if let Some(letters) = &self.letters
+                && let Err(error) = letters.remove()
+            {
+                log::warn!("vacuum: {}: {error}", letters.path().display());
+            }
+        }
+        let mut control = self.control;
         self.instance.clear();
+        control.finish(|_| true, &Ok("stopped".to_owned()));
     }
 
     /// In a new process: keeps what a worker needs and closes the rest.
-    pub(super) fn into_seat(mut self, child: Child) -> io::Result<Seat> {
+    pub(super) fn into_seat(self, child: Child) -> io::Result<Seat> {
         let Child {
             slot,
             generation,
@@ -136,19 +171,19 @@ impl<'c> Master<'c> {
             held,
         } = child;
         logging::become_worker(slot);
-        let mut config = self
-            .configs
-            .remove(&generation)
-            .ok_or_else(|| io::Error::other("the configuration of this generation is gone"))?;
-        config.instance = Some(self.place.instance);
+        let accepting = self.supervisor.accepts();
+        let (mut config, listeners) = self.generations.into_worker(generation)?;
+        config.instance = Some(self.instance.name().to_owned());
+        place::pin_to_processors(slot, config.operations.cpu_affinity);
         let seat = Seat {
             slot,
             generation,
             config,
-            listeners: self.listeners,
+            listeners,
             area: self.area,
             control,
             mailboxes: self.roster.into_mailboxes(slot)?,
+            accepting,
         };
         // First the parent's handlers, then the signals that have come meanwhile: nobody hears them.
         drop(self.signals);
@@ -161,6 +196,7 @@ impl<'c> Master<'c> {
         let due_ms = [
             self.supervisor.next_timeout_ms(),
             self.control.next_timeout_ms(),
+            self.next_look_ms(),
             self.outside.next_timeout_ms(),
         ];
         let now_ms = self.clock.now_ms();
@@ -188,7 +224,12 @@ impl<'c> Master<'c> {
             let flags = fd.revents().filter(|flags| !flags.is_empty())?;
             Some(match name {
                 Ready::Control(source, _) => Ready::Control(source, flags),
-                Ready::Signals | Ready::Worker(_) | Ready::Mailbox(_) | Ready::Fifo => name,
+                Ready::Signals
+                | Ready::Worker(_)
+                | Ready::Mailbox(_)
+                | Ready::Fifo
+                | Ready::Letters
+                | Ready::Probe => name,
             })
         });
         Ok(ready.collect())
@@ -217,6 +258,13 @@ impl<'c> Master<'c> {
             }));
         }
         sources.extend(
+            self.letters
+                .as_ref()
+                .map(|it| (Ready::Letters, it.as_fd(), input)),
+        );
+        let probe = self.probe.as_ref().filter(|probe| probe.speaks());
+        sources.extend(probe.map(|probe| (Ready::Probe, probe.output().as_fd(), input)));
+        sources.extend(
             self.control
                 .sources()
                 .into_iter()
@@ -239,28 +287,26 @@ impl<'c> Master<'c> {
                 Ready::Control(source, flags) => {
                     self.with_hub(|control, hub| control.ready(source, flags, hub));
                 }
+                Ready::Letters => self.obey_letters()?,
+                Ready::Probe => {
+                    if let Some(probe) = &mut self.probe {
+                        probe.hear();
+                    }
+                }
                 Ready::Fifo => self.with_desk(Outside::ready),
                 Ready::Signals => {}
             }
         }
         self.with_desk(Outside::turn);
         self.with_hub(ControlServer::turn);
+        while let Some((number, errand)) = self.control.take_errand() {
+            self.run_errand(number, errand)?;
+        }
         for spec in self.signals.take() {
-            let name = spec.signal.as_str();
-            match spec.meaning {
-                Meaning::Stop => {
-                    log::info!("{name} received");
-                    self.tell(Event::Stop)?;
-                }
-                Meaning::Reload => {
-                    log::info!("{name} received");
-                    self.tell(Event::Reload)?;
-                }
-                Meaning::Child => self.reap()?,
-                Meaning::Figures => log::info!("{}", self.status().figures()),
-                Meaning::Nothing => log::info!("{name} received: ignored"),
-                Meaning::Quiet => {}
-            }
+            self.obey(spec.signal.as_str(), spec.meaning)?;
+        }
+        if self.look_ms <= self.now_ms {
+            self.look()?;
         }
         let due_ms = self.supervisor.next_timeout_ms();
         if due_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
@@ -280,7 +326,7 @@ impl<'c> Master<'c> {
     }
 
     /// Takes all children that have ended, strangers too: process 1 inherits orphans.
-    fn reap(&mut self) -> ControlFlow<Leave> {
+    pub(super) fn reap(&mut self) -> ControlFlow<Leave> {
         loop {
             let (pid, exit) = match process::reap() {
                 Ok(Some(ended)) => ended,
@@ -301,6 +347,9 @@ impl<'c> Master<'c> {
                     self.roster.remove(slot);
                     self.area.sweep(slot);
                 }
+                None if self.probe.as_ref().is_some_and(|probe| probe.child == pid) => {
+                    self.conclude_probe(exit)?;
+                }
                 None => log::debug!("reaped a stranger, pid {pid} ({exit})"),
             }
             self.tell(Event::Exited { pid, exit })?;
@@ -308,7 +357,7 @@ impl<'c> Master<'c> {
     }
 
     /// Tells the supervisor and does what it wants, until it wants nothing more.
-    fn tell(&mut self, event: Event) -> ControlFlow<Leave> {
+    pub(super) fn tell(&mut self, event: Event) -> ControlFlow<Leave> {
         let mut actions = Vec::new();
         self.supervisor.handle(event, self.now_ms, &mut actions);
         let mut done = 0;
@@ -319,102 +368,24 @@ impl<'c> Master<'c> {
             }
         }
         let supervisor = &self.supervisor;
-        self.configs
-            .retain(|generation, _| supervisor.needs_generation(*generation));
-        let latest = self.configs.keys().next_back().copied().unwrap_or(0);
+        self.generations
+            .retain(|generation| supervisor.needs_generation(generation));
+        let latest = self.generations.number();
         notes::show(supervisor, latest, &self.area, &self.participant);
         ControlFlow::Continue(())
     }
 
-    fn perform(&mut self, action: Action) -> ControlFlow<Leave, Option<Event>> {
-        match action {
-            Action::Fork { slot, generation } => {
-                return self.fork(slot, generation).map_continue(Some);
-            }
-            Action::Drain {
-                slot,
-                code,
-                timeout_ms,
-            } => {
-                let timeout_ms = u32::try_from(timeout_ms).unwrap_or(u32::MAX);
-                self.roster.order(slot, Order::Drain { code, timeout_ms });
-            }
-            Action::Stop { slot } => self.roster.order(slot, Order::Stop),
-            Action::Kill { slot, pid } => {
-                if let Err(error) = process::kill(pid) {
-                    log::error!("worker {slot} (pid {pid}) cannot be killed: {error}");
-                }
-            }
-            Action::LoadConfig { generation } => {
-                return ControlFlow::Continue(Some(self.load_config(generation)));
-            }
-            Action::CloseListeners => self.listeners.clear(),
-            Action::Tell(notice) => log::log!(notice.level(), "{notice}"),
-            Action::Exit { code } => return ControlFlow::Break(Leave::Ended { code }),
-        }
-        ControlFlow::Continue(None)
-    }
-
-    fn fork(&mut self, slot: u16, generation: u32) -> ControlFlow<Leave, Event> {
-        match self.try_fork() {
-            Ok((Fork::Parent { child }, control, _)) => {
-                log::debug!("worker {slot} is pid {child}");
-                self.roster.add(slot, control);
-                notes::spawned(slot, &self.area, &self.participant, Clock::wall_us());
-                ControlFlow::Continue(Event::Forked { slot, pid: child })
-            }
-            Ok((Fork::Child, control, held)) => ControlFlow::Break(Leave::Child(Child {
-                slot,
-                generation,
-                control,
-                held,
-            })),
-            Err(error) => {
-                log::error!("worker {slot} cannot be forked: {error}");
-                ControlFlow::Continue(Event::ForkFailed { slot })
-            }
-        }
-    }
-
-    /// Forks; each process gets its end of a new control socket.
-    fn try_fork(&self) -> io::Result<(Fork, OwnedFd, SignalsHeld)> {
-        let (ours, theirs) = descriptors::packet_pair()?;
-        let held = SignalsHeld::hold()?;
-        let fork = process::fork(SingleThreaded::prove()?)?;
-        let control = match fork {
-            Fork::Parent { .. } => ours,
-            Fork::Child => theirs,
-        };
-        Ok((fork, control, held))
-    }
-
-    fn load_config(&mut self, generation: u32) -> Event {
-        let loaded = (self.load_config)().and_then(|mut config| {
-            start::limit_clients(&mut config).map_err(|error| error.to_string())?;
-            Ok(config)
-        });
-        match loaded {
-            Ok(config) => {
-                if let Some(before) = self.configs.values().next_back() {
-                    warn_of_restart(before, &config);
-                }
-                self.configs.insert(generation, config);
-                Event::ConfigLoaded
-            }
-            Err(error) => {
-                log::error!("{error}");
-                Event::ConfigRefused
-            }
-        }
-    }
-
-    fn slots_that(&self, is: impl Fn(SlotState) -> bool) -> Vec<u16> {
+    pub(super) fn slots_that(&self, is: impl Fn(SlotState) -> bool) -> Vec<u16> {
         let slots = self.supervisor.slots().filter(|(_, state)| is(*state));
         slots.map(|(slot, _)| slot).collect()
     }
 
-    fn status(&self) -> Status {
-        status::collect(&self.area, &self.place, Clock::wall_us())
+    pub(super) fn status(&self) -> Status {
+        let place = status::Place {
+            instance: self.instance.name().to_owned(),
+            listeners: self.generations.names(),
+        };
+        status::collect(&self.area, &place, Clock::wall_us())
     }
 
     /// Calls with the writers from outside and where they publish.
@@ -438,36 +409,18 @@ impl<'c> Master<'c> {
         };
         let workers = self.slots_that(with_clients);
         let wall_us = Clock::wall_us();
+        let place = status::Place {
+            instance: self.instance.name().to_owned(),
+            listeners: self.generations.names(),
+        };
         let mut hub = Hub {
             area: &self.area,
             participant: &mut self.participant,
             workers: &workers,
-            status: &|| status::collect(&self.area, &self.place, wall_us),
+            status: &|| status::collect(&self.area, &place, wall_us),
             now_ms: self.now_ms,
             wall_us,
         };
         call(&mut self.control, &mut hub)
-    }
-}
-
-/// A reload replaces workers, not what the master made at its start.
-fn warn_of_restart(before: &Config, after: &Config) {
-    let changes = [
-        ("socket", before.sockets != after.sockets),
-        ("api", before.api != after.api),
-        ("processes", before.processes != after.processes),
-        (
-            "drain-timeout",
-            before.drain_timeout_ms != after.drain_timeout_ms,
-        ),
-        ("spool-size", before.spool_bytes != after.spool_bytes),
-        ("log-entries", before.log_entries != after.log_entries),
-        ("sharedarea", before.areas != after.areas),
-        ("channels-max", before.channels_max != after.channels_max),
-        ("instance", before.instance != after.instance),
-        ("run-dir", before.run_dir != after.run_dir),
-    ];
-    for (option, _) in changes.iter().filter(|(_, changed)| *changed) {
-        log::warn!("--{option} has changed: that takes a restart");
     }
 }

@@ -1,4 +1,5 @@
-//! The signal table: what each signal means to the master, and their delivery as a descriptor.
+//! The table of signals and letters: what each means to the master, and the delivery of signals as a
+//! descriptor.
 //!
 //! `docs/signals.md` is made from the table. It must not know how a stop or a reload is done.
 
@@ -11,24 +12,38 @@ use nix::sys::signal::Signal;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-/// What a signal is to the master.
+use crate::sys::process;
+
+/// What a signal or a letter is to the master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// Stop: gracefully, at once the second time, by killing the third time.
+    /// Stop gracefully; at once the second time, by killing the third time.
     Stop,
+    /// Stop fast; likewise.
+    StopFast,
     /// Load the configuration again and replace the workers one by one.
     Reload,
-    /// A child has ended.
-    Child,
+    /// Become the program that is on disk now, and replace the workers one by one.
+    Upgrade,
+    /// One worker more.
+    More,
+    /// One worker fewer.
+    Fewer,
+    /// Accept no clients; unless there is a terminal, which sends the signal for its own reasons.
+    StopAccepting,
+    /// Accept no clients, or accept them again.
+    Pause,
     /// Write the figures to the log.
     Figures,
-    /// Nothing, and a line in the log; caught so that it does not end or stop the master.
-    Nothing,
-    /// Nothing, quietly: terminals send it.
-    Quiet,
+    /// Open the log file again.
+    ReopenLog,
+    /// Both of these.
+    FiguresAndReopenLog,
+    /// A child has ended.
+    Child,
 }
 
-/// One line of the table.
+/// One signal of the table.
 #[derive(Debug)]
 pub struct SignalSpec {
     /// The signal.
@@ -39,18 +54,24 @@ pub struct SignalSpec {
     pub text: &'static str,
 }
 
-/// The table.
+/// One letter of the named pipe, and what signal or verb does the same.
+#[derive(Debug)]
+pub struct LetterSpec {
+    /// The letter.
+    pub letter: u8,
+    /// What it means.
+    pub meaning: Meaning,
+    /// The same for people.
+    pub text: &'static str,
+}
+
+/// The signals.
 pub const SIGNALS: &[SignalSpec] = &[
     SignalSpec {
         signal: Signal::SIGTERM,
         meaning: Meaning::Stop,
         text: "graceful stop: no new connections, clients get close code 1001 and `--drain-timeout` \
-               to leave; the second one stops at once, the third kills",
-    },
-    SignalSpec {
-        signal: Signal::SIGINT,
-        meaning: Meaning::Stop,
-        text: "the same (Ctrl-C; twice to stop at once)",
+               to leave; the second signal to stop stops at once, the third kills",
     },
     SignalSpec {
         signal: Signal::SIGQUIT,
@@ -58,16 +79,51 @@ pub const SIGNALS: &[SignalSpec] = &[
         text: "the same",
     },
     SignalSpec {
+        signal: Signal::SIGINT,
+        meaning: Meaning::StopFast,
+        text: "fast stop (Ctrl-C): clients get close code 1001 and one second; the second one stops \
+               at once, the third kills",
+    },
+    SignalSpec {
         signal: Signal::SIGHUP,
         meaning: Meaning::Reload,
-        text: "reload: the command line is resolved again and the workers are replaced one by one; \
-               clients of a replaced worker get close code 1012; if the new configuration is wrong or \
-               its worker does not boot, the old workers stay; during a reload it is queued once",
+        text: "reload: the configuration is read again and the workers are replaced one by one, \
+               handing their clients over; if the configuration is wrong or a worker of it fails, the \
+               old workers stay; during a reload it is queued once",
+    },
+    SignalSpec {
+        signal: Signal::SIGUSR2,
+        meaning: Meaning::Upgrade,
+        text: "upgrade: the master becomes the program that is on disk now, with the same process id, \
+               and replaces the workers like a reload; a program that cannot start is found out before",
     },
     SignalSpec {
         signal: Signal::SIGUSR1,
-        meaning: Meaning::Figures,
-        text: "write the figures (workers, clients, messages) to the log",
+        meaning: Meaning::FiguresAndReopenLog,
+        text: "write the figures (workers, clients, messages) to the log, and open the log file again \
+               everywhere",
+    },
+    SignalSpec {
+        signal: Signal::SIGTTIN,
+        meaning: Meaning::More,
+        text: "one worker more; the others give it its share of their clients",
+    },
+    SignalSpec {
+        signal: Signal::SIGTTOU,
+        meaning: Meaning::Fewer,
+        text: "one worker fewer, but never none; its clients move to the others",
+    },
+    SignalSpec {
+        signal: Signal::SIGWINCH,
+        meaning: Meaning::StopAccepting,
+        text: "accept no more clients and keep those there are; ignored where there is a terminal, \
+               which sends it when its window changes",
+    },
+    SignalSpec {
+        signal: Signal::SIGTSTP,
+        meaning: Meaning::Pause,
+        text: "accept no more clients, or accept them again; meanwhile they wait in the listeners' \
+               queues",
     },
     SignalSpec {
         signal: Signal::SIGCHLD,
@@ -75,30 +131,74 @@ pub const SIGNALS: &[SignalSpec] = &[
         text: "a child has ended: all ended children are reaped, strangers too, so the master can be \
                process 1 of a container",
     },
-    SignalSpec {
-        signal: Signal::SIGUSR2,
-        meaning: Meaning::Nothing,
-        text: "ignored, with a line in the log",
+];
+
+/// The letters of `--master-fifo`: uWSGI's, and `u`.
+pub const LETTERS: &[LetterSpec] = &[
+    LetterSpec {
+        letter: b'r',
+        meaning: Meaning::Reload,
+        text: "reload, as HUP",
     },
-    SignalSpec {
-        signal: Signal::SIGTTIN,
-        meaning: Meaning::Nothing,
-        text: "ignored, with a line in the log",
+    LetterSpec {
+        letter: b'R',
+        meaning: Meaning::Reload,
+        text: "the same: there is no brutal reload",
     },
-    SignalSpec {
-        signal: Signal::SIGTTOU,
-        meaning: Meaning::Nothing,
-        text: "ignored, with a line in the log",
+    LetterSpec {
+        letter: b'c',
+        meaning: Meaning::Reload,
+        text: "the same: every reload is a chain",
     },
-    SignalSpec {
-        signal: Signal::SIGTSTP,
-        meaning: Meaning::Nothing,
-        text: "ignored, with a line in the log",
+    LetterSpec {
+        letter: b'w',
+        meaning: Meaning::Reload,
+        text: "the same: what is reloaded is the workers",
     },
-    SignalSpec {
-        signal: Signal::SIGWINCH,
-        meaning: Meaning::Quiet,
-        text: "ignored: terminals send it when their window changes",
+    LetterSpec {
+        letter: b'W',
+        meaning: Meaning::Reload,
+        text: "the same",
+    },
+    LetterSpec {
+        letter: b'u',
+        meaning: Meaning::Upgrade,
+        text: "upgrade, as USR2",
+    },
+    LetterSpec {
+        letter: b'q',
+        meaning: Meaning::Stop,
+        text: "graceful stop, as TERM",
+    },
+    LetterSpec {
+        letter: b'Q',
+        meaning: Meaning::StopFast,
+        text: "fast stop, as INT",
+    },
+    LetterSpec {
+        letter: b'p',
+        meaning: Meaning::Pause,
+        text: "pause or resume accepting, as TSTP",
+    },
+    LetterSpec {
+        letter: b'+',
+        meaning: Meaning::More,
+        text: "one worker more, as TTIN",
+    },
+    LetterSpec {
+        letter: b'-',
+        meaning: Meaning::Fewer,
+        text: "one worker fewer, as TTOU",
+    },
+    LetterSpec {
+        letter: b's',
+        meaning: Meaning::Figures,
+        text: "write the figures to the log",
+    },
+    LetterSpec {
+        letter: b'l',
+        meaning: Meaning::ReopenLog,
+        text: "open the log file again everywhere",
     },
 ];
 
@@ -117,6 +217,8 @@ impl Signals {
         write.set_nonblocking(true)?;
         let numbers = SIGNALS.iter().map(|spec| spec.signal as i32);
         let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, numbers)?;
+        // A program that became this one has held them back until they are caught.
+        process::let_signals_through()?;
         Ok(Self { delivery })
     }
 
@@ -155,13 +257,30 @@ Made from the table in `src/master/signals.rs`; a test fails when this page is n
     page.push_str(
         "
 TERM stops gracefully, because systemd and containers send it to stop a service. uWSGI reloads on TERM unless
-it is told to die.
+it is told to die (`--die-on-term`). [reload.md](reload.md) tells what a reload and an upgrade do; `master reload`,
+`master upgrade`, `master scale N` and `master stop` do the same and return when it is done, with its result.
+
+## Letters of the named pipe
+
+`--master-fifo PATH` makes a pipe that takes these letters, many at once if need be: `echo r > PATH`. Letters that
+mean nothing are told in the log, white space is not.
+
+| letter | what it does |
+|---|---|
+",
+    );
+    for spec in LETTERS {
+        let letter = char::from(spec.letter);
+        let _infallible = writeln!(page, "| `{letter}` | {} |", spec.text);
+    }
+    page.push_str(
+        "
 
 ## To a worker
 
 Workers take their orders from the master alone. They ignore what a terminal sends to the whole group (INT, QUIT,
 HUP, TSTP, WINCH) and USR1 and USR2; TERM lets a single worker's clients go, and the master forks another. A worker
-whose master is gone, however it went, lets its clients go and leaves.
+whose master is gone, however it went, lets its clients go and leaves, or just leaves (`--orphans exit`).
 ",
     );
     page
@@ -179,6 +298,10 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), SIGNALS.len());
+        let mut letters: Vec<u8> = LETTERS.iter().map(|spec| spec.letter).collect();
+        letters.sort_unstable();
+        letters.dedup();
+        assert_eq!(letters.len(), LETTERS.len());
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! It must not know what happens afterwards.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use thiserror::Error;
 
@@ -11,16 +14,23 @@ use super::clock::Clock;
 use super::control::ControlServer;
 use super::fifo::Fifo;
 use super::instance::{Instance, InstanceError};
+use super::letters::Letters;
+use super::listeners::{self, Bound, Generation, Generations};
+use super::notify::Notifier;
 use super::outside::Outside;
+use super::place;
 use super::roster::Roster;
 use super::signals::Signals;
-use crate::config::{Address, Config};
-use crate::net::{BindError, ListenOptions, Listener, Purpose};
+use super::supervisor::{Event, Policy, Supervisor};
+use super::takeover::Takeover;
+use super::upgrade::Program;
+use crate::config::{Activation, Address, Config};
+use crate::net::{ActivationError, BindError, Listener, Purpose, activated_listeners};
 use crate::sharedarea::{
     AreaProblem, AreaSpecError, CreateError, Geometry, Participant, ParticipantKind, SharedArea,
 };
 use crate::sys::limits;
-use crate::sys::process::SingleThreaded;
+use crate::sys::process::{self, SingleThreaded};
 
 /// Descriptors of a process besides clients, listeners and mailboxes: standard streams, the shared
 /// area, signals, verbs, polls; generously.
@@ -50,6 +60,19 @@ pub enum StartError {
     /// The shared area's sizes do not go together, or there is no memory.
     #[error("cannot make the shared area: {}", with_cause(.0))]
     Area(#[source] CreateError),
+    /// What the service manager has given us is of no use.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
+    /// An option about the place in the system cannot be obeyed.
+    #[error("--{option} {value}: {problem}")]
+    Place {
+        /// Which.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What is in the way.
+        problem: String,
+    },
     /// A plain area cannot be made.
     #[error(transparent)]
     PlainArea(#[from] AreaSpecError),
@@ -80,6 +103,8 @@ impl StartError {
                 | InstanceError::System { .. },
             )
             | Self::TooFewFiles { .. }
+            | Self::Activation(_)
+            | Self::Place { .. }
             | Self::Area(CreateError::Geometry(_)) => 1,
             Self::PlainArea(error) => match error.problem {
                 AreaProblem::Memory { .. } => 4,
@@ -102,34 +127,81 @@ fn system(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::System { doing, source }
 }
 
+/// What a start begins with.
+#[derive(Debug)]
+pub struct Launch {
+    /// The configuration.
+    pub config: Config,
+    /// How this program was started.
+    pub program: Program,
+    /// What a service manager has left in the environment.
+    pub activation: Activation,
+    /// What the program before this one has left.
+    pub takeover: Option<Takeover>,
+    /// Who waits for us to be ready in the background.
+    pub starter: Option<OwnedFd>,
+}
+
 /// All that a master has before it forks.
 #[derive(Debug)]
 pub(super) struct Start {
-    pub(super) config: Config,
+    pub(super) program: Program,
+    pub(super) supervisor: Supervisor,
+    pub(super) generations: Generations,
+    pub(super) first: Event,
     pub(super) clock: Clock,
     pub(super) signals: Signals,
-    pub(super) listeners: Vec<Listener>,
     pub(super) area: SharedArea,
     pub(super) participant: Participant,
     pub(super) instance: Instance,
     pub(super) control: ControlServer,
     pub(super) outside: Outside,
     pub(super) roster: Roster,
+    pub(super) letters: Option<Letters>,
+    pub(super) notifier: Notifier,
+    pub(super) starter: Option<OwnedFd>,
 }
 
 impl Start {
     /// Takes everything that a server needs, in an order in which nothing is disturbed before the
     /// addresses are ours.
-    pub(super) fn new(mut config: Config) -> Result<Self, StartError> {
-        let clock = Clock::new();
+    pub(super) fn new(launch: Launch) -> Result<Self, StartError> {
         // Every fork proves it anew; here it fails while there is somebody to tell.
-        let _proof: SingleThreaded = SingleThreaded::prove().map_err(system("fork safely"))?;
+        let proof = SingleThreaded::prove().map_err(system("fork safely"))?;
+        let activated = activated(&launch.activation)?;
+        process::forget_variables(proof, &Activation::PRIVATE);
         let signals = Signals::catch().map_err(system("catch signals"))?;
-        limit_clients(&mut config)?;
-        let listeners = bind(&config)?;
+        let notifier = Notifier::new(&launch.activation, std::process::id());
+        let start = match launch.takeover {
+            None => Self::anew(launch.config, launch.program, activated, signals, notifier)?,
+            Some(takeover) => {
+                Self::going_on(launch.config, launch.program, takeover, signals, notifier)?
+            }
+        };
+        let generation = start.generations.latest();
+        for bound in &generation.listeners {
+            announce(&bound.listener, &generation.config);
+        }
+        Ok(Self {
+            starter: launch.starter,
+            ..start
+        })
+    }
+
+    fn anew(
+        mut config: Config,
+        program: Program,
+        activated: Vec<Rc<Bound>>,
+        signals: Signals,
+        notifier: Notifier,
+    ) -> Result<Self, StartError> {
+        let policy = policy(&config);
+        let slots = policy.slots;
+        limit_clients(&mut config, usize::from(slots))?;
+        let listeners = listeners::bind(&config, &activated)?;
         let name = match (&config.instance, listeners.first()) {
             (Some(name), _) => name.clone(),
-            (None, Some(listener)) => listener.local_address().instance_name(),
+            (None, Some(bound)) => bound.listener.local_address().instance_name(),
             (None, None) => "master".to_owned(),
         };
         // Before the place is taken: a missing file is no reason to leave a trace there.
@@ -137,42 +209,130 @@ impl Start {
         area.make_areas(&config.areas)?;
         let (instance, control) = Instance::take(&config.run_dir, &name)?;
         instance.link_areas(&area)?;
-        let participant = area
-            .join(ParticipantKind::Master, 0)
-            .map_err(system("join the shared area"))?;
-        let roster = Roster::new(config.processes + 1).map_err(system("make mailboxes"))?;
-        log::info!(
-            "bellwether {}, pid {}, instance {}",
-            env!("CARGO_PKG_VERSION"),
-            std::process::id(),
-            instance.name()
-        );
-        log::info!("{}", area.describe());
-        for plain in area.areas() {
-            log::info!("{}", plain.describe());
-        }
-        for listener in &listeners {
-            announce(listener, &config);
-        }
         let fifo = Fifo::create(&instance.fifo_path()).map_err(system("make the fifo"))?;
+        let operations = &config.operations;
+        place::write_pidfile(operations)?;
+        let letters = operations.master_fifo.as_deref().map(letters).transpose()?;
+        let files = [operations.log_file(), operations.master_fifo.as_ref()];
+        let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
+        place::become_user(operations, &files)?;
+        let participant = join(&area)?;
+        let roster = Roster::new(slots).map_err(system("make mailboxes"))?;
+        introduce(&instance, &area);
         let outside = Outside::new(fifo, &area);
-        let control = ControlServer::new(control, config.message_bytes_max);
         Ok(Self {
-            config,
-            clock,
+            program,
+            supervisor: Supervisor::new(policy),
+            first: Event::Begin,
+            clock: Clock::new(),
             signals,
-            listeners,
             area,
             participant,
             instance,
-            control,
+            control: ControlServer::new(control, config.message_bytes_max),
+            generations: Generations::new(1, Generation { config, listeners }),
             outside,
             roster,
+            letters,
+            notifier,
+            starter: None,
+        })
+    }
+
+    /// As the program that the master has become: everything is there, and the workers serve.
+    fn going_on(
+        mut config: Config,
+        program: Program,
+        takeover: Takeover,
+        signals: Signals,
+        notifier: Notifier,
+    ) -> Result<Self, StartError> {
+        limit_clients(&mut config, takeover.roster.slots())?;
+        let listeners = listeners::bind(&config, &takeover.listeners)?;
+        place::become_user(&config.operations, &[])?;
+        let area = takeover.area;
+        let participant = join(&area)?;
+        introduce(&takeover.instance, &area);
+        let mut control = ControlServer::new(takeover.control, config.message_bytes_max);
+        for (verb, generation) in takeover.waiting {
+            control.adopt(verb, generation);
+        }
+        let snapshot = takeover.supervisor;
+        let wanted = super::perform::wanted(&config, takeover.processes);
+        let number = snapshot.generation();
+        let mut generations = Generations::new(number, Generation { config, listeners });
+        // What the old ones were is not known to this program: who of them dies comes back as a new one.
+        for older in snapshot.generations() {
+            generations.alias(older);
+        }
+        Ok(Self {
+            program,
+            clock: Clock::going_on_at(snapshot.now_ms()),
+            supervisor: Supervisor::resume(policy(&generations.latest().config), snapshot),
+            first: Event::ConfigLoaded { wanted },
+            signals,
+            participant,
+            instance: takeover.instance,
+            control,
+            generations,
+            roster: takeover.roster,
+            outside: Outside::new(takeover.fifo, &area),
+            area,
+            letters: takeover.letters,
+            notifier,
+            starter: None,
         })
     }
 }
 
-fn announce(listener: &Listener, config: &Config) {
+fn policy(config: &Config) -> Policy {
+    Policy {
+        settle_ms: config.operations.settle_ms,
+        ..Policy::new(config.processes, config.drain_timeout_ms)
+    }
+}
+
+fn activated(activation: &Activation) -> Result<Vec<Rc<Bound>>, StartError> {
+    let Some((pid, fds, names)) = &activation.listen else {
+        return Ok(Vec::new());
+    };
+    let found = activated_listeners((pid, fds, names), std::process::id())?;
+    let taken = |(name, listener): (String, Listener)| {
+        let address = listener.local_address();
+        log::info!("{address} comes from the service manager, by the name {name:?}");
+        Rc::new(Bound::activated(listener))
+    };
+    Ok(found.into_iter().map(taken).collect())
+}
+
+fn letters(path: &Path) -> Result<Letters, StartError> {
+    Letters::make(path).map_err(|error| StartError::Place {
+        option: "master-fifo",
+        value: path.display().to_string(),
+        problem: error.to_string(),
+    })
+}
+
+fn join(area: &SharedArea) -> Result<Participant, StartError> {
+    area.join(ParticipantKind::Master, 0)
+        .map_err(system("join the shared area"))
+}
+
+fn introduce(instance: &Instance, area: &SharedArea) {
+    log::info!(
+        "bellwether {}, pid {}, instance {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        instance.name()
+    );
+    log::info!("{}", area.describe());
+    for plain in area.areas() {
+        log::info!("{}", plain.describe());
+    }
+}
+
+/// Says where clients connect, and who else.
+pub(super) fn announce(listener: &Listener, config: &Config) {
     let address = listener.local_address();
     match listener.purpose() {
         Purpose::Clients => log::info!("listening on {address}"),
@@ -192,11 +352,10 @@ fn announce(listener: &Listener, config: &Config) {
 }
 
 /// Raises the limit of open files and settles how many clients a worker takes.
-pub(super) fn limit_clients(config: &mut Config) -> Result<(), StartError> {
+pub(super) fn limit_clients(config: &mut Config, slots: usize) -> Result<(), StartError> {
     let limit = limits::raise_open_files().map_err(system("raise the limit of open files"))?;
-    let slots = u64::from(config.processes) + 1;
     // The master holds both ends of every mailbox and a control socket for each worker.
-    let own = OWN_FILES + (config.sockets.len() + config.api.len()) as u64 + 3 * slots;
+    let own = OWN_FILES + (config.sockets.len() + config.api.len()) as u64 + 3 * slots as u64;
     let room = limit.saturating_sub(own);
     if room < CLIENTS_MIN {
         return Err(StartError::TooFewFiles {
@@ -218,22 +377,6 @@ pub(super) fn limit_clients(config: &mut Config) -> Result<(), StartError> {
         config.clients_max = room;
     }
     Ok(())
-}
-
-fn bind(config: &Config) -> Result<Vec<Listener>, BindError> {
-    let options = ListenOptions {
-        backlog: config.listen_backlog,
-        unix_mode: config.chmod_socket,
-    };
-    let bind = |address, purpose| {
-        Listener::bind(address, &options).map(|listener| listener.with_purpose(purpose))
-    };
-    let clients = config.sockets.iter();
-    let clients = clients.map(|address| bind(address, Purpose::Clients));
-    let api = config.api.iter();
-    clients
-        .chain(api.map(|address| bind(address, Purpose::Api)))
-        .collect()
 }
 
 fn create_area(config: &Config) -> Result<SharedArea, StartError> {

@@ -101,6 +101,17 @@ impl Listener {
         self.purpose
     }
 
+    /// Takes over a listening socket that was made before this program; `asked` is where it was made to
+    /// listen.
+    pub fn inherit(fd: OwnedFd, asked: Address) -> Self {
+        let address = local_address(&fd, &asked);
+        Self {
+            fd,
+            address,
+            purpose: Purpose::default(),
+        }
+    }
+
     /// The address as bound: a requested port 0 is replaced by the one that the kernel chose.
     pub fn local_address(&self) -> &Address {
         &self.address

@@ -63,7 +63,7 @@ pub struct ParticipantView {
     pub delivered: u64,
     /// Clients found lapped, likewise.
     pub lapped: u64,
-    /// Announcements that it skipped because their ranges had changed, likewise.
+    /// Deliveries of announced ranges left out because the range had changed, likewise.
     pub stale: u64,
     /// Oldest spool byte it holds.
     pub pin: Option<u64>,
@@ -90,7 +90,7 @@ pub struct Counters {
     pub delivered: u64,
     /// Clients found lapped.
     pub lapped: u64,
-    /// Announcements that a worker skipped because their ranges had changed.
+    /// Deliveries of announced ranges left out because the range had changed.
     pub stale: u64,
 }
 

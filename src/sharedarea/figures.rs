@@ -67,9 +67,9 @@ impl Participant {
         self.count(board::PARTICIPANT_LAPPED, clients);
     }
 
-    /// Counts announcements that were skipped because their ranges had changed.
-    pub fn count_stale(&self, announcements: u64) {
-        self.count(board::PARTICIPANT_STALE, announcements);
+    /// Counts deliveries of announced ranges left out because the range had changed.
+    pub fn count_stale(&self, deliveries: u64) {
+        self.count(board::PARTICIPANT_STALE, deliveries);
     }
 
     /// Reserves a place in another participant before a client is handed over to it, so that others do

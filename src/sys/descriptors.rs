@@ -5,8 +5,9 @@
 #![expect(unsafe_code, reason = "a face on system calls")]
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd as _, OwnedFd, RawFd};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
     recvmsg, sendmsg, socketpair,
@@ -101,11 +102,48 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
     })
 }
 
+/// Says whether a descriptor stays open when this process becomes another program.
+///
+/// # Errors
+/// Those of `fcntl(2)`.
+pub fn keep_over_exec(fd: BorrowedFd<'_>, keep: bool) -> io::Result<()> {
+    let flags = if keep {
+        FdFlag::empty()
+    } else {
+        FdFlag::FD_CLOEXEC
+    };
+    fcntl(fd, FcntlArg::F_SETFD(flags))?;
+    Ok(())
+}
+
+/// Takes over a descriptor that this program was started with, by its number; it is close-on-exec
+/// from here on.
+///
+/// The number must come from whoever started this program, and each is taken once.
+///
+/// # Errors
+/// `InvalidInput` for one of the standard streams, else those of `fcntl(2)`: it is not open.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= libc::STDERR_FILENO {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: it is not one of ours yet: the caller has the number from whoever started this program.
+    // If it is not open, the next call says so and the value is forgotten.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    match keep_over_exec(fd.as_fd(), false) {
+        Ok(()) => Ok(fd),
+        Err(error) => {
+            // There is nothing to close.
+            let _number: RawFd = fd.into_raw_fd();
+            Err(error)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
 
     use super::*;
 

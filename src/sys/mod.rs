@@ -10,3 +10,4 @@ pub mod limits;
 pub mod memory;
 pub mod process;
 pub mod socket;
+pub mod streams;

@@ -4,13 +4,16 @@
 
 #![expect(unsafe_code, reason = "a face on system calls")]
 
+use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::{self, SigSet, SigmaskHow, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::{ForkResult, Pid, execve};
 
 /// A witness that this process has exactly one thread, so that a fork copies all of it.
 ///
@@ -143,6 +146,52 @@ impl Drop for SignalsHeld {
         // It cannot fail for a mask that the kernel gave us.
         let _never: nix::Result<()> =
             signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
+    }
+}
+
+/// Lets every signal through that is held back.
+///
+/// # Errors
+/// Those of `sigprocmask(2)`, which has none for these arguments.
+pub fn let_signals_through() -> io::Result<()> {
+    Ok(signal::sigprocmask(
+        SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::empty()),
+        None,
+    )?)
+}
+
+/// Becomes another program, in the same process: with these words (the first is its name) and
+/// variables. Returns only if that is not possible.
+pub fn exec(program: &Path, words: &[OsString], variables: &[(OsString, OsString)]) -> io::Error {
+    let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::other);
+    let prepared = || {
+        let program = text(program.as_os_str())?;
+        let words = words.iter().map(|word| text(word));
+        let words: Vec<CString> = words.collect::<io::Result<_>>()?;
+        let variables = variables.iter().map(|(name, value)| {
+            let mut variable = name.clone();
+            variable.push("=");
+            variable.push(value);
+            text(&variable)
+        });
+        let variables: Vec<CString> = variables.collect::<io::Result<_>>()?;
+        Ok((program, words, variables))
+    };
+    match prepared() {
+        Ok((program, words, variables)) => match execve(&program, &words, &variables) {
+            Ok(never) => match never {},
+            Err(error) => error.into(),
+        },
+        Err(error) => error,
+    }
+}
+
+/// Takes variables out of this process's environment.
+pub fn forget_variables(_proof: SingleThreaded, names: &[&str]) {
+    for name in names {
+        // SAFETY: the proof says that no other thread exists which could read the environment now.
+        unsafe { std::env::remove_var(name) };
     }
 }
 

@@ -19,7 +19,9 @@ const REFUSED_PAUSE_MS: u64 = 100;
 
 impl Worker {
     pub(super) fn may_accept(&self) -> bool {
-        self.engine.clients() < self.clients_max && self.engine.now_ms() >= self.accept_from_ms
+        self.open
+            && self.engine.clients() < self.clients_max
+            && self.engine.now_ms() >= self.accept_from_ms
     }
 
     pub(super) fn watch_listeners(&mut self) -> io::Result<()> {

@@ -10,12 +10,13 @@ use log::{debug, error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 
 use crate::app::Apps;
+use crate::config::{Operations, Orphans};
 use crate::engine::{Engine, Settings};
 use crate::event_loop::Source;
 use crate::net::{Listener, Purpose, Transport};
 use crate::sharedarea::{ParticipantKind, ParticipantState, SharedArea};
 use crate::sys::descriptors::{self, Received};
-use crate::sys::limits;
+use crate::sys::{limits, streams};
 
 use super::handover::{Arrivals, Departure, Post};
 use super::mail::{LETTER_BYTES_MAX, Letter};
@@ -80,10 +81,13 @@ pub(super) struct Worker {
     pub(super) phase: Phase,
     /// Whether the listeners are watched.
     pub(super) accepting: bool,
+    /// Whether the master wants clients to be accepted.
+    pub(super) open: bool,
     /// Not before this time, after the system has refused a descriptor.
     pub(super) accept_from_ms: u64,
     pub(super) clients_max: usize,
     drain_timeout_ms: u32,
+    operations: Operations,
     drain_spread_ms: u64,
     departure: Option<Departure>,
     arrivals: Arrivals,
@@ -113,16 +117,20 @@ impl Worker {
             slot: seat.slot,
             phase: Phase::Serving,
             accepting: false,
+            open: seat.accepting,
             accept_from_ms: 0,
             clients_max: clients_max(seat.config.clients_max)?,
             drain_timeout_ms: u32::try_from(seat.config.drain_timeout_ms).unwrap_or(u32::MAX),
+            operations: seat.config.operations.clone(),
             drain_spread_ms: seat.config.drain_spread_ms,
             departure: None,
             arrivals: Arrivals::default(),
             last_batch: 0,
             told_to_leave: watch_signals()?,
         };
-        worker.watch_listeners()?;
+        if worker.may_accept() {
+            worker.watch_listeners()?;
+        }
         worker
             .engine
             .participant()
@@ -269,6 +277,13 @@ impl Worker {
                         self.give_place(by, code, timeout_ms)?;
                     }
                     Some(Order::GiveAway { to, clients }) => self.give_away(to, clients),
+                    Some(Order::Accept { on }) => {
+                        self.open = on;
+                        if !on {
+                            self.leave_listeners()?;
+                        }
+                    }
+                    Some(Order::ReopenLog) => self.reopen_log(),
                     Some(Order::Stop) => {
                         self.phase = Phase::Stopped;
                         return Ok(());
@@ -277,13 +292,32 @@ impl Worker {
                 },
                 Received::Blocked => return Ok(()),
                 Received::Ended => {
-                    if self.phase == Phase::Serving {
-                        warn!("the master is gone: leaving");
-                        self.drain(1001, self.drain_timeout_ms)?;
-                    }
+                    self.leave_as_orphan()?;
                     return Ok(());
                 }
             }
+        }
+    }
+
+    fn leave_as_orphan(&mut self) -> io::Result<()> {
+        if self.phase == Phase::Stopped {
+            return Ok(());
+        }
+        if self.operations.orphans == Orphans::Exit {
+            warn!("the master is gone: leaving at once");
+            self.phase = Phase::Stopped;
+        } else if self.phase == Phase::Serving {
+            warn!("the master is gone: leaving");
+            self.drain(1001, self.drain_timeout_ms)?;
+        }
+        Ok(())
+    }
+
+    fn reopen_log(&self) {
+        if let Some(file) = self.operations.log_file()
+            && let Err(error) = streams::log_into(file)
+        {
+            warn!("{} cannot be opened again: {error}", file.display());
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Seat {
     pub control: OwnedFd,
     /// Where accepted clients are handed over between workers.
     pub mailboxes: Mailboxes,
+    /// Clients are accepted from the beginning; else after [`Order::Accept`].
+    pub accepting: bool,
 }
 
 /// Packet sockets for handing accepted descriptors to another worker. They outlive workers: what
@@ -66,6 +68,13 @@ pub enum Order {
         /// At most so many.
         clients: u32,
     },
+    /// Accept clients, or let them wait in the listeners' queues.
+    Accept {
+        /// Which.
+        on: bool,
+    },
+    /// Open the log file again: it was moved away.
+    ReopenLog,
     /// Leave at once.
     Stop,
 }
@@ -82,6 +91,8 @@ pub enum Report {
 const DRAIN: u8 = b'd';
 const REPLACE: u8 = b'r';
 const GIVE_AWAY: u8 = b'g';
+const ACCEPT: u8 = b'a';
+const REOPEN_LOG: u8 = b'l';
 const STOP: u8 = b's';
 const READY: u8 = b'r';
 const DRAINED: u8 = b'e';
@@ -113,6 +124,8 @@ impl Order {
                 packet.extend(clients.to_le_bytes());
                 packet
             }
+            Self::Accept { on } => vec![ACCEPT, u8::from(on)],
+            Self::ReopenLog => vec![REOPEN_LOG],
             Self::Stop => vec![STOP],
         }
     }
@@ -133,6 +146,8 @@ impl Order {
                 to: u16::from_le_bytes([t0, t1]),
                 clients: u32::from_le_bytes([n0, n1, n2, n3]),
             }),
+            [ACCEPT, on @ (0 | 1)] => Some(Self::Accept { on: on == 1 }),
+            [REOPEN_LOG] => Some(Self::ReopenLog),
             [STOP] => Some(Self::Stop),
             _ => None,
         }
@@ -178,6 +193,9 @@ mod tests {
                 to: 2,
                 clients: 70_000,
             },
+            Order::Accept { on: true },
+            Order::Accept { on: false },
+            Order::ReopenLog,
             Order::Stop,
         ] {
             assert_eq!(Order::decode(&order.encode()), Some(order));

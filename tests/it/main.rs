@@ -12,6 +12,8 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod areas;
+#[cfg(test)]
 mod balance;
 #[cfg(test)]
 mod broadcast;
@@ -19,6 +21,8 @@ mod broadcast;
 mod chaos;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod handover;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

@@ -151,23 +151,25 @@ fn signals_of_a_terminal_and_of_job_control_change_nothing() {
     let server = Server::start(MASTER, &["--processes", "2"]);
     let workers = Status::of(&server).worker_pids();
     let mut client = Peer::of(&server, "/news");
-    for signal in [
+    let to_master = [
         Signal::SIGUSR2,
         Signal::SIGTTIN,
         Signal::SIGTTOU,
         Signal::SIGTSTP,
         Signal::SIGWINCH,
-    ] {
+    ];
+    for signal in to_master {
         server.signal(signal);
     }
+    let to_workers = [
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGPIPE,
+    ];
     for worker in &workers {
-        for signal in [
-            Signal::SIGINT,
-            Signal::SIGQUIT,
-            Signal::SIGHUP,
-            Signal::SIGUSR1,
-            Signal::SIGPIPE,
-        ] {
+        for signal in to_workers.into_iter().chain(to_master) {
             process::signal(*worker, signal);
         }
     }

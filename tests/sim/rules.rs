@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bellwether::master::supervisor::{Action, Event, Notice, Policy, Supervisor};
+use bellwether::master::supervisor::{Action, Change, Event, Haste, Notice, Policy, Supervisor};
 
 /// A process as an onlooker sees it.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +12,7 @@ struct Seen {
     /// Told to leave, and when it may be killed for not doing so.
     told_until_ms: Option<u64>,
     forked_ms: u64,
+    ready_ms: u64,
 }
 
 pub(super) struct Rules {
@@ -19,9 +20,14 @@ pub(super) struct Rules {
     alive: BTreeMap<u16, Seen>,
     forking: Option<(u16, u32)>,
     crashes_ms: BTreeMap<u16, VecDeque<u64>>,
-    /// Replacements that are ready and have not taken anybody's place yet.
-    replacements: u32,
+    /// The generation of the change that was begun last.
     reloading: Option<u32>,
+    /// In the change that is going on, the replacement that took over last, and since when it was ready.
+    last_new: Option<(u16, u64)>,
+    /// Why the next worker is emptied into another.
+    replaces_for: Option<Change>,
+    /// Reported to be stuck, and may be killed for it.
+    stuck: Option<u16>,
     now_ms: u64,
     slept_ms: u64,
     stops: u32,
@@ -40,8 +46,10 @@ impl Rules {
             alive: BTreeMap::new(),
             forking: None,
             crashes_ms: BTreeMap::new(),
-            replacements: 0,
             reloading: None,
+            last_new: None,
+            replaces_for: None,
+            stuck: None,
             now_ms: 0,
             slept_ms: 0,
             stops: 0,
@@ -67,8 +75,8 @@ impl Rules {
             .alive
             .values()
             .filter(|seen| seen.ready && seen.told_until_ms.is_none());
-        let wanted = usize::from(self.policy.processes);
-        supervisor.phase_name() == "running"
+        let wanted = usize::from(supervisor.processes());
+        ["running", "paused"].contains(&supervisor.phase_name())
             && serving.count() + self.abandoned == wanted
             && self.alive.len() + self.abandoned == wanted
     }
@@ -84,13 +92,14 @@ impl Rules {
 
     pub(super) fn before(&mut self, event: &Event, now_ms: u64) {
         self.now_ms = now_ms;
-        if *event == Event::Stop {
+        if let Event::Stop { haste } = event {
             let before = self.stop_ms.replace(now_ms);
             if before.is_some_and(|before_ms| now_ms - before_ms < self.policy.stop_again_ms) {
                 return;
             }
             self.stops += 1;
             let allowed_ms = match self.stops {
+                1 if *haste == Haste::Fast => self.policy.fast_stop_ms + self.policy.grace_ms,
                 1 => self.policy.drain_timeout_ms + self.policy.grace_ms,
                 _ => self.policy.grace_ms,
             };
@@ -107,6 +116,7 @@ impl Rules {
             ready: false,
             told_until_ms: None,
             forked_ms: self.now_ms,
+            ready_ms: 0,
         };
         assert!(
             self.alive.insert(slot, seen).is_none(),
@@ -125,9 +135,12 @@ impl Rules {
     pub(super) fn ready(&mut self, slot: u16) {
         let seen = self.alive.get_mut(&slot).expect("a living process");
         seen.ready = true;
-        if self.reloading == Some(seen.generation) && seen.told_until_ms.is_none() {
-            self.replacements += 1;
-        }
+        seen.ready_ms = self.now_ms;
+    }
+
+    /// A worker will be said to show no sign of life.
+    pub(super) fn stuck(&mut self, slot: u16) {
+        self.stuck = Some(slot);
     }
 
     pub(super) fn exited(&mut self, slot: u16) {
@@ -144,17 +157,37 @@ impl Rules {
         assert!(!self.ended(), "{action:?} after the end");
         match action {
             Action::Fork { slot, generation } => self.fork(*slot, *generation),
-            Action::Drain { slot, code, .. } => self.drain(*slot, *code),
+            Action::Drain {
+                slot,
+                code,
+                timeout_ms,
+            } => {
+                assert_eq!(*code, 1001);
+                assert!(self.stops > 0, "going away, and nobody asked for it");
+                self.told(*slot, now_ms + timeout_ms + self.policy.grace_ms);
+            }
+            Action::Replace {
+                slot,
+                by,
+                code,
+                timeout_ms,
+            } => {
+                assert_eq!(*code, 1012);
+                self.replace(*slot, *by);
+                self.told(*slot, now_ms + timeout_ms + self.policy.grace_ms);
+            }
+            Action::Share { slot } | Action::Accept { slot, .. } => {
+                assert!(self.alive.contains_key(slot), "orders go to the living");
+            }
             Action::Stop { slot } => {
                 let grace_ms = self.policy.grace_ms;
                 self.told(*slot, now_ms + grace_ms);
             }
             Action::Kill { slot, .. } => self.kill(*slot),
-            Action::LoadConfig { generation } => {
-                assert_eq!(self.stops, 0, "a reload after a stop");
-                self.reloading = Some(*generation);
-                self.replacements = 0;
+            Action::Probe { .. } | Action::Exec | Action::LoadConfig { .. } => {
+                assert_eq!(self.stops, 0, "a change after a stop");
             }
+            Action::EndProbe => {}
             Action::CloseListeners => self.listening = false,
             Action::Tell(notice) => self.notice(notice),
             Action::Exit { code } => {
@@ -169,15 +202,36 @@ impl Rules {
         }
     }
 
+    /// A worker is emptied into another one that serves, and stays.
+    fn replace(&mut self, slot: u16, by: Option<u16>) {
+        let serves = |seen: &Seen| seen.ready && seen.told_until_ms.is_none();
+        let Some(by) = by else {
+            let others = self.alive.iter().filter(|(other, _)| **other != slot);
+            assert!(
+                others.filter(|(_, seen)| serves(seen)).count() > 0,
+                "slot {slot} was the last one"
+            );
+            return;
+        };
+        let (old, new) = (self.alive[&slot], self.alive[&by]);
+        assert!(serves(&new), "slot {by} does not serve");
+        // A renewal may bring back what was good before a reload that has failed.
+        let is_new = self.reloading == Some(new.generation);
+        assert!(!is_new || old.generation <= new.generation, "a step back");
+        if self.replaces_for != Some(Change::Renewal) {
+            self.last_new = Some((by, new.ready_ms));
+        }
+    }
+
     fn fork(&mut self, slot: u16, generation: u32) {
         assert!(self.listening, "a worker without a listener");
         assert_eq!(self.stops, 0, "a fork after a stop");
         assert!(!self.alive.contains_key(&slot), "slot {slot} is taken");
         assert!(
-            self.alive.len() <= usize::from(self.policy.processes),
-            "more than workers + 1"
+            self.alive.len() < usize::from(self.policy.slots),
+            "more than slots"
         );
-        assert!((1..=self.policy.processes + 1).contains(&slot));
+        assert!((1..=self.policy.slots).contains(&slot));
         let window_ms = self.policy.crash_window_ms;
         let now_ms = self.now_ms;
         let crashes = self.crashes_ms.entry(slot).or_default();
@@ -185,6 +239,13 @@ impl Rules {
         if self.reloading == Some(generation) {
             // A new configuration is a new beginning.
             crashes.clear();
+            if let Some((new, ready_ms)) = self.last_new {
+                assert!(
+                    now_ms >= ready_ms + self.policy.settle_ms,
+                    "slot {new} has not settled yet"
+                );
+                assert!(self.alive.contains_key(&new), "slot {new} has not survived");
+            }
         }
         assert!(
             crashes.len() < self.policy.crashes_max,
@@ -196,34 +257,24 @@ impl Rules {
         );
     }
 
-    fn drain(&mut self, slot: u16, code: u16) {
-        let until_ms = self.now_ms + self.policy.drain_timeout_ms + self.policy.grace_ms;
-        match code {
-            1001 => assert!(self.stops > 0, "going away, and nobody asked for it"),
-            1012 => {
-                let generation = self.alive[&slot].generation;
-                assert!(self.reloading.is_some_and(|new| generation < new));
-                assert!(
-                    self.replacements > 0,
-                    "slot {slot} is emptied before its replacement serves"
-                );
-                self.replacements -= 1;
-            }
-            other => panic!("close code {other}"),
-        }
-        self.told(slot, until_ms);
-    }
-
     fn told(&mut self, slot: u16, until_ms: u64) {
         let slept_ms = self.slept_ms;
         let seen = self.alive.get_mut(&slot).expect("orders go to the living");
         // Stored without the sleep so far, so that later sleep counts and earlier does not.
-        seen.told_until_ms = Some(until_ms.saturating_sub(slept_ms));
+        let until_ms = until_ms.saturating_sub(slept_ms);
+        // Who is told again gets no more time than before.
+        let until_ms = seen
+            .told_until_ms
+            .map_or(until_ms, |before| before.min(until_ms));
+        seen.told_until_ms = Some(until_ms);
     }
 
     fn kill(&mut self, slot: u16) {
+        let stuck = self.stuck.take() == Some(slot);
         let seen = self.alive.get_mut(&slot).expect("the living are killed");
+        let untold = seen.told_until_ms.is_none();
         match seen.told_until_ms {
+            Some(_) | None if stuck => {}
             None => assert!(
                 !seen.ready && self.now_ms >= seen.forked_ms + self.policy.boot_timeout_ms,
                 "slot {slot} is killed for nothing"
@@ -236,10 +287,10 @@ impl Rules {
             ),
         }
         seen.told_until_ms = seen.told_until_ms.or(Some(self.now_ms));
-        if seen.ready {
+        if seen.ready && !(stuck && untold) {
             return;
         }
-        // Killed for not booting: its exit is a crash.
+        // Killed for not booting or not beating: its exit is a crash.
         self.crashes_ms
             .entry(slot)
             .or_default()
@@ -247,14 +298,40 @@ impl Rules {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        if let Notice::ReloadFailed { generation, .. } = notice {
-            let old = self
-                .alive
-                .values()
-                .filter(|seen| seen.generation < *generation);
-            let told = old.filter(|seen| seen.told_until_ms.is_some()).count();
-            assert!(told <= 1, "more than one old worker was leaving");
-            assert_eq!(self.reloading, Some(*generation));
+        match notice {
+            Notice::ReloadBegins { generation, .. } => {
+                self.reloading = Some(*generation);
+                self.last_new = None;
+            }
+            Notice::ReloadFailed {
+                change: Change::Reload | Change::Upgrade,
+                generation,
+                ..
+            } => {
+                assert_eq!(self.reloading, Some(*generation));
+                self.last_new = None;
+            }
+            Notice::Replaced { change, .. } => self.replaces_for = Some(*change),
+            Notice::ReloadDone { .. } | Notice::ReloadFailed { .. } => self.last_new = None,
+            Notice::AllReady { .. }
+            | Notice::Ready { .. }
+            | Notice::Crashed { .. }
+            | Notice::Storm { .. }
+            | Notice::CannotBoot { .. }
+            | Notice::NobodyLeft
+            | Notice::Left { .. }
+            | Notice::Overdue { .. }
+            | Notice::Stuck { .. }
+            | Notice::ReloadQueued { .. }
+            | Notice::ReloadIgnored { .. }
+            | Notice::ProbeOverdue { .. }
+            | Notice::ReloadRefused { .. }
+            | Notice::Scaling { .. }
+            | Notice::Scaled { .. }
+            | Notice::ScaleIgnored
+            | Notice::Accepting { .. }
+            | Notice::Draining { .. }
+            | Notice::StoppingNow => {}
         }
         if let Notice::CannotBoot { .. } = notice {
             // Ending is ordered by the supervisor itself.
@@ -268,7 +345,12 @@ impl Rules {
             .slots()
             .filter(|(_, state)| state.name() == "abandoned")
             .count();
+        self.stuck = None;
         for (slot, state) in supervisor.slots() {
+            if state.name() == "empty" {
+                // Who comes there next has nothing to do with who was there.
+                self.crashes_ms.remove(&slot);
+            }
             assert_eq!(
                 state.pid().is_some(),
                 self.alive.contains_key(&slot),

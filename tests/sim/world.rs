@@ -1,6 +1,8 @@
 //! The world around the supervisor: processes with random characters, signals, and a clock that may jump.
 
-use bellwether::master::supervisor::{Action, Event, Notice, Policy, Supervisor};
+use bellwether::master::supervisor::{
+    Action, Change, Event, Haste, Notice, Policy, Snapshot, Supervisor, Wanted,
+};
 use bellwether::sys::process::Exit;
 use nix::unistd::Pid;
 
@@ -54,6 +56,8 @@ struct Weather {
     crashes: u64,
     disobeys: u64,
     config_refused: u64,
+    probe_hangs: u64,
+    exec_fails: u64,
     clock_jumps: u64,
 }
 
@@ -63,6 +67,13 @@ pub(super) struct Tally {
     reloads_done: u64,
     reloads_failed: u64,
     reloads_refused: u64,
+    upgrades_done: u64,
+    renewals_done: u64,
+    scaled: u64,
+    scaled_short: u64,
+    pauses: u64,
+    stuck: u64,
+    probes_overdue: u64,
     storms: u64,
     cannot_boot: u64,
     nobody_left: u64,
@@ -76,6 +87,13 @@ impl Tally {
         self.reloads_done += other.reloads_done;
         self.reloads_failed += other.reloads_failed;
         self.reloads_refused += other.reloads_refused;
+        self.upgrades_done += other.upgrades_done;
+        self.renewals_done += other.renewals_done;
+        self.scaled += other.scaled;
+        self.scaled_short += other.scaled_short;
+        self.pauses += other.pauses;
+        self.stuck += other.stuck;
+        self.probes_overdue += other.probes_overdue;
         self.storms += other.storms;
         self.cannot_boot += other.cannot_boot;
         self.nobody_left += other.nobody_left;
@@ -89,6 +107,13 @@ impl Tally {
             reloads_done,
             reloads_failed,
             reloads_refused,
+            upgrades_done,
+            renewals_done,
+            scaled,
+            scaled_short,
+            pauses,
+            stuck,
+            probes_overdue,
             storms,
             cannot_boot,
             nobody_left,
@@ -100,6 +125,13 @@ impl Tally {
             reloads_done,
             reloads_failed,
             reloads_refused,
+            upgrades_done,
+            renewals_done,
+            scaled,
+            scaled_short,
+            pauses,
+            stuck,
+            probes_overdue,
             storms,
             cannot_boot,
             nobody_left,
@@ -112,9 +144,18 @@ impl Tally {
 
     fn count(&mut self, notice: &Notice) {
         match notice {
-            Notice::ReloadDone { .. } => self.reloads_done += 1,
+            Notice::ReloadDone { change, .. } => match change {
+                Change::Reload => self.reloads_done += 1,
+                Change::Upgrade => self.upgrades_done += 1,
+                Change::Renewal => self.renewals_done += 1,
+            },
             Notice::ReloadFailed { .. } => self.reloads_failed += 1,
-            Notice::ReloadRefused => self.reloads_refused += 1,
+            Notice::ReloadRefused { .. } => self.reloads_refused += 1,
+            Notice::Scaled { serving, wanted } if serving == wanted => self.scaled += 1,
+            Notice::Scaled { .. } => self.scaled_short += 1,
+            Notice::Accepting { .. } => self.pauses += 1,
+            Notice::Stuck { .. } => self.stuck += 1,
+            Notice::ProbeOverdue { .. } => self.probes_overdue += 1,
             Notice::Storm { .. } => self.storms += 1,
             Notice::CannotBoot { .. } => self.cannot_boot += 1,
             Notice::NobodyLeft => self.nobody_left += 1,
@@ -124,8 +165,10 @@ impl Tally {
             | Notice::Crashed { .. }
             | Notice::Left { .. }
             | Notice::ReloadBegins { .. }
-            | Notice::ReloadQueued
-            | Notice::ReloadIgnored
+            | Notice::ReloadQueued { .. }
+            | Notice::ReloadIgnored { .. }
+            | Notice::Scaling { .. }
+            | Notice::ScaleIgnored
             | Notice::Replaced { .. }
             | Notice::Draining { .. }
             | Notice::StoppingNow => {}
@@ -139,6 +182,9 @@ pub(super) struct World {
     supervisor: Supervisor,
     rules: Rules,
     processes: Vec<Process>,
+    /// When the child that checks says yes or no; None while it hangs.
+    probe: Option<Option<(u64, bool)>>,
+    policy: Policy,
     now_ms: u64,
     pids: i32,
     trace: bool,
@@ -158,11 +204,18 @@ impl World {
             crashes: chance(60),
             disobeys: chance(30),
             config_refused: chance(30),
+            probe_hangs: chance(10),
+            exec_fails: chance(30),
             clock_jumps: chance(5),
         };
         let processes = u16::try_from(1 + random.below(5)).unwrap();
-        let policy = Policy::new(processes, random.below(10_000));
+        let policy = Policy {
+            slots: processes + 1 + u16::try_from(random.below(3)).unwrap(),
+            ..Policy::new(processes, random.below(10_000))
+        };
         Self {
+            probe: None,
+            policy: policy.clone(),
             rules: Rules::new(policy.clone()),
             supervisor: Supervisor::new(policy),
             random,
@@ -191,11 +244,15 @@ impl World {
             crashes: 0,
             disobeys: 0,
             config_refused: 0,
+            probe_hangs: 0,
+            exec_fails: 0,
             clock_jumps: 0,
         };
         // Bad characters may live on for a minute; pauses last half of one.
         self.calm_until(|world| world.rules.is_settled(&world.supervisor), 1_000);
-        self.tell(Event::Stop);
+        self.tell(Event::Stop {
+            haste: Haste::Graceful,
+        });
         self.calm_until(|world| world.rules.ended(), 1_000);
         self.tally.clean_ends += u64::from(self.rules.exit_code() == Some(0));
         self.tally
@@ -220,9 +277,34 @@ impl World {
             self.rules.slept(ms);
         }
         match self.random.below(1000) {
-            0..=29 => self.tell(Event::Reload),
-            30..=33 => self.tell(Event::Stop),
+            0..=24 => self.tell(Event::Reload),
+            25..=29 => self.tell(Event::Upgrade),
+            30..=33 => {
+                let haste = if self.random.percent(50) {
+                    Haste::Graceful
+                } else {
+                    Haste::Fast
+                };
+                self.tell(Event::Stop { haste });
+            }
             34..=39 => self.kill_somebody(),
+            45..=54 => {
+                let processes = u16::try_from(self.random.below(8)).unwrap();
+                self.tell(Event::Scale { processes });
+            }
+            55..=59 => {
+                let on = self.random.percent(50);
+                self.tell(Event::Accept { on });
+            }
+            60..=64 => {
+                let slot = self.some_slot();
+                self.rules.stuck(slot);
+                self.tell(Event::Stuck { slot });
+            }
+            65..=74 => {
+                let slot = self.some_slot();
+                self.tell(Event::Renew { slot });
+            }
             40..=44 => {
                 let stranger = Pid::from_raw(1_000_000);
                 self.tell(Event::Exited {
@@ -232,6 +314,10 @@ impl World {
             }
             _ => self.next_thing(),
         }
+    }
+
+    fn some_slot(&mut self) -> u16 {
+        1 + u16::try_from(self.random.below(u64::from(self.policy.slots))).unwrap()
     }
 
     fn kill_somebody(&mut self) {
@@ -251,6 +337,19 @@ impl World {
             .filter_map(|process| process.fate.map(|(at_ms, fate)| (at_ms, process.pid, fate)))
             .min_by_key(|(at_ms, pid, _)| (*at_ms, pid.as_raw()));
         let timeout_ms = self.supervisor.next_timeout_ms();
+        if let Some(Some((at_ms, passed))) = self.probe
+            && fate.is_none_or(|(fate_ms, ..)| at_ms <= fate_ms)
+            && timeout_ms.is_none_or(|due| at_ms <= due)
+        {
+            self.probe = None;
+            self.pass_time(at_ms);
+            self.tell(if passed {
+                Event::ProbePassed
+            } else {
+                Event::ProbeFailed
+            });
+            return;
+        }
         match (fate, timeout_ms) {
             (Some((at_ms, pid, fate)), timeout) if timeout.is_none_or(|due| at_ms <= due) => {
                 self.pass_time(at_ms);
@@ -332,6 +431,9 @@ impl World {
             Action::Fork { slot, .. } => return Some(self.fork(*slot)),
             Action::Drain {
                 slot, timeout_ms, ..
+            }
+            | Action::Replace {
+                slot, timeout_ms, ..
             } => self.order(*slot, *timeout_ms),
             Action::Stop { slot } => self.order(*slot, 100),
             Action::Kill { pid, .. } => {
@@ -343,18 +445,57 @@ impl World {
                 let process = process.expect("only living children are killed");
                 process.fate = Some((now_ms, Fate::Exit(Exit::Signal(9))));
             }
+            Action::Probe { .. } => self.begin_probe(),
+            Action::EndProbe => {
+                assert!(self.probe.is_some(), "a check that there is");
+                self.probe = Some(Some((self.now_ms, false)));
+            }
+            Action::Exec => return self.exec(),
             Action::LoadConfig { .. } => {
                 let refused = self.random.percent(self.weather.config_refused);
                 return Some(if refused {
                     Event::ConfigRefused
                 } else {
-                    Event::ConfigLoaded
+                    self.config()
                 });
             }
             Action::Tell(notice) => self.tally.count(notice),
-            Action::CloseListeners | Action::Exit { .. } => {}
+            Action::Share { .. }
+            | Action::Accept { .. }
+            | Action::CloseListeners
+            | Action::Exit { .. } => {}
         }
         None
+    }
+
+    fn begin_probe(&mut self) {
+        assert!(self.probe.is_none(), "one check at a time");
+        let hangs = self.random.percent(self.weather.probe_hangs);
+        let passed = !self.random.percent(self.weather.config_refused);
+        let at_ms = self.now_ms + self.random.below(500);
+        self.probe = Some((!hangs).then_some((at_ms, passed)));
+    }
+
+    /// The new program knows what the old one wrote down, and nothing else.
+    fn exec(&mut self) -> Option<Event> {
+        if self.random.percent(self.weather.exec_fails) {
+            return Some(Event::ExecFailed);
+        }
+        let text = serde_json::to_string(&self.supervisor.snapshot()).unwrap();
+        let snapshot: Snapshot = serde_json::from_str(&text).unwrap();
+        self.supervisor = Supervisor::resume(self.policy.clone(), snapshot);
+        Some(self.config())
+    }
+
+    fn config(&mut self) -> Event {
+        let processes = u16::try_from(self.random.below(8)).unwrap();
+        Event::ConfigLoaded {
+            wanted: Wanted {
+                processes: self.random.percent(30).then_some(processes),
+                drain_timeout_ms: self.policy.drain_timeout_ms,
+                settle_ms: self.policy.settle_ms,
+            },
+        }
     }
 
     fn fork(&mut self, slot: u16) -> Event {

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 
 use crate::clock::Random;
 use crate::frames::{self, Checker};
-use crate::{Outcome, crash};
+use crate::{Outcome, areas, crash};
 
 /// A publisher that may sleep for the lock.
 pub(crate) const PUBLISHER: &str = "publisher";
@@ -27,6 +27,10 @@ pub(crate) const WORKER: &str = "worker";
 pub(crate) const READER: &str = "reader";
 /// A reader that dawdles over half-sent frames.
 pub(crate) const SLOW_READER: &str = "slow-reader";
+/// Writes and reads an area, announces ranges of it.
+pub(crate) const LOCKER: &str = "locker";
+/// Kills itself at a step of a write into an area.
+pub(crate) const DYING_LOCKER: &str = "dying-locker";
 /// A publisher that kills itself at a step.
 pub(crate) const DYING: &str = "dying";
 
@@ -43,6 +47,7 @@ pub(crate) fn start(
         .arg(format!("role={role}"))
         .args([path(fds.board), path(fds.log), path(fds.spool)])
         .args([slot.to_string(), extra.to_string()])
+        .args(area.area_fds().map(path))
         .stdin(Stdio::from(fds.bell.try_clone_to_owned()?))
         .spawn()?;
     Ok(child)
@@ -57,7 +62,7 @@ pub(crate) fn was_killed(status: ExitStatus) -> bool {
 pub(crate) fn run(role: &str, arguments: &[String]) -> Outcome {
     // The torture's own death must not leave publishers behind.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-    let [board, log, spool, slot, extra] = arguments else {
+    let [board, log, spool, slot, extra, areas @ ..] = arguments else {
         return Err("wrong arguments".into());
     };
     let open = |path: &String| OpenOptions::new().read(true).write(true).open(path);
@@ -67,6 +72,8 @@ pub(crate) fn run(role: &str, arguments: &[String]) -> Outcome {
         spool: open(spool)?.into(),
         bell: stdin().as_fd().try_clone_to_owned()?,
     })?;
+    let opened: Result<Vec<_>, _> = areas.iter().map(open).collect();
+    area.attach_areas(opened?.into_iter().map(Into::into).collect())?;
     let (slot, extra) = (slot.parse()?, extra.parse()?);
     match role {
         PUBLISHER => publish(area.join(ParticipantKind::External, slot)?, extra),
@@ -74,6 +81,14 @@ pub(crate) fn run(role: &str, arguments: &[String]) -> Outcome {
         READER | SLOW_READER => {
             let participant = area.join(ParticipantKind::Worker, slot)?;
             Reader::new(&area, participant, role == SLOW_READER)?.run()
+        }
+        LOCKER => {
+            let _participant = area.join(ParticipantKind::External, slot)?;
+            areas::lock(&area, extra)
+        }
+        DYING_LOCKER => {
+            let _participant = area.join(ParticipantKind::External, slot)?;
+            areas::die(&area, extra)
         }
         DYING => crash::die(area.join(ParticipantKind::Worker, slot)?, extra),
         _ => Err("unknown role".into()),

@@ -1,5 +1,5 @@
 //! Torture of the shared area with real processes: random `kill -9` of publishers and readers, lapping,
-//! and a writer killed at every single step. The program runs itself again in child roles.
+//! holders of area locks, and a writer killed at every single step. The program runs itself again in child roles.
 //!
 //! `cargo test --test torture -- --seconds 60` runs the random parts for that long in all (default 5).
 #![expect(
@@ -7,6 +7,7 @@
     reason = "this is a program of its own, its report is its output"
 )]
 
+mod areas;
 mod children;
 mod clock;
 mod crash;
@@ -47,14 +48,24 @@ fn main() -> ExitCode {
             crash::run(case),
         );
     }
+    for case in areas::CASES {
+        report.note(
+            &format!("an area's writer killed at {case:?} is taken over from"),
+            areas::run(case),
+        );
+    }
     let share_ms = seconds * 1000;
     report.note(
+        "killed holders of area locks corrupt nothing and block nobody",
+        areas::kill(seed, share_ms * 3 / 10),
+    );
+    report.note(
         "lapped readers see no torn frame",
-        random::lap(seed, share_ms * 3 / 10),
+        random::lap(seed, share_ms * 2 / 10),
     );
     report.note(
         "random kills corrupt nothing and block nobody",
-        random::kill(seed, share_ms * 7 / 10),
+        random::kill(seed, share_ms * 5 / 10),
     );
     println!("{} passed, {} failed", report.passed, report.failed);
     if report.failed == 0 {

@@ -5,6 +5,7 @@
 
 mod area;
 mod monitoring;
+mod operations;
 mod server;
 mod serving;
 mod websocket;
@@ -99,15 +100,18 @@ pub struct OptionSpec {
 const NONE: &[&str] = &[];
 
 /// The table, in the order of help and documentation.
-const TABLE: [&[OptionSpec]; 8] = [
+const TABLE: [&[OptionSpec]; 11] = [
     server::SOCKETS,
     server::PROCESSES,
+    operations::SUPERVISION,
     serving::APPLICATIONS,
     serving::HTTP,
     websocket::WEBSOCKET,
     area::SHARED_AREA,
     monitoring::MONITORING,
+    operations::CONFIGURATION,
     server::INSTANCE,
+    operations::PLACE,
 ];
 
 /// All options, in the order of help and documentation.

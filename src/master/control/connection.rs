@@ -10,7 +10,7 @@ use nix::poll::PollFlags;
 
 use super::publish::Pending;
 use super::tail::Tail;
-use super::{Answer, FrameError, Frames, Request};
+use super::{Answer, Awaited, FrameError, Frames, Request};
 
 /// Bytes taken from one connection in a turn.
 const READ_BYTES: usize = 64 * 1024;
@@ -25,6 +25,8 @@ pub(super) enum Activity {
     Publishing(Pending),
     /// Showing a channel until the peer goes.
     Tailing(Tail),
+    /// Waiting until something is finished.
+    Waiting(Awaited),
     /// Sending what is left.
     Leaving,
 }
@@ -64,11 +66,24 @@ impl Connection {
         self.stream.as_fd()
     }
 
+    /// A verb that has asked the program before this one, and still waits.
+    pub(super) fn waiting(stream: UnixStream, frame_bytes_max: usize, awaited: Awaited) -> Self {
+        Self {
+            stream,
+            frames: Frames::new(frame_bytes_max),
+            output: Vec::new(),
+            sent: 0,
+            activity: Activity::Waiting(awaited),
+        }
+    }
+
     /// What it waits for; that the peer is gone is always told.
     pub(super) fn interest(&self) -> PollFlags {
         let mut flags = match self.activity {
             Activity::Listening | Activity::Tailing(_) => PollFlags::POLLIN,
-            Activity::Publishing(_) | Activity::Leaving => PollFlags::empty(),
+            Activity::Publishing(_) | Activity::Waiting(_) | Activity::Leaving => {
+                PollFlags::empty()
+            }
         };
         if self.has_output() {
             flags |= PollFlags::POLLOUT;
@@ -87,7 +102,10 @@ impl Connection {
         self.sent = 0;
         match &mut self.activity {
             Activity::Tailing(tail) => Some((tail, &mut self.output)),
-            Activity::Listening | Activity::Publishing(_) | Activity::Leaving => None,
+            Activity::Listening
+            | Activity::Publishing(_)
+            | Activity::Waiting(_)
+            | Activity::Leaving => None,
         }
     }
 
@@ -113,13 +131,17 @@ impl Connection {
                 Activity::Listening
                 | Activity::Publishing(_)
                 | Activity::Tailing(_)
+                | Activity::Waiting(_)
                 | Activity::Leaving => Fate::Ends,
             },
             Ok(bytes) => {
                 match self.activity {
                     Activity::Listening => self.frames.push(&chunk[..bytes]),
                     // A tail has nothing more to say.
-                    Activity::Tailing(_) | Activity::Publishing(_) | Activity::Leaving => {}
+                    Activity::Tailing(_)
+                    | Activity::Publishing(_)
+                    | Activity::Waiting(_)
+                    | Activity::Leaving => {}
                 }
                 Fate::Stays
             }
@@ -132,7 +154,10 @@ impl Connection {
     pub(super) fn request(&mut self) -> Result<Option<Request>, FrameError> {
         match self.activity {
             Activity::Listening => self.frames.request(),
-            Activity::Publishing(_) | Activity::Tailing(_) | Activity::Leaving => Ok(None),
+            Activity::Publishing(_)
+            | Activity::Tailing(_)
+            | Activity::Waiting(_)
+            | Activity::Leaving => Ok(None),
         }
     }
 
@@ -149,7 +174,10 @@ impl Connection {
         self.sent = 0;
         match self.activity {
             Activity::Leaving => Fate::Ends,
-            Activity::Listening | Activity::Publishing(_) | Activity::Tailing(_) => Fate::Stays,
+            Activity::Listening
+            | Activity::Publishing(_)
+            | Activity::Tailing(_)
+            | Activity::Waiting(_) => Fate::Stays,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | 2 tail | verb | the channel's name |
 //! | 3 status | verb | nothing |
 //! | 4 area | verb | `u8` 1 read, 2 write, 3 send; `u8` length of the area's name or number, that; `u64` position; then read: `u64` bytes (all ones: the rest); write: the bytes; send: `u64` bytes, `u8` 0 text, 1 binary, the channel's name |
+//! | 5 errand | verb | a letter, and `u16` workers for `n`; see [`Errand`] |
 //! | 129 published | master | `u16` workers reached, `u16` workers there were, `u64` number of the entry |
 //! | 130 tailing | master | nothing: from here on nothing published on the channel is missed |
 //! | 131 message | master | `u8` 0 text, 1 binary; `u64` time in microseconds; the message |
@@ -17,6 +18,7 @@
 //! | 134 refused | master | why, in words |
 //! | 135 bytes of an area | master | `u64` how many of those asked for are left, then bytes |
 //! | 136 written | master | nothing |
+//! | 137 done | master | the result of an errand, in words |
 //!
 //! Numbers are little endian. The frames here are pure; `server` does the reading and writing. It
 //! must not know what the supervisor decides.
@@ -24,13 +26,16 @@
 mod area;
 mod area_request;
 mod connection;
+mod errand;
 mod frames;
 mod publish;
 mod server;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use area_request::AreaRequest;
+pub use errand::{Awaited, Errand};
 pub use frames::{Answer, FrameError, Frames, OVERHEAD_BYTES_MAX, Request};
 pub(super) use server::{ControlServer, Hub, Source};

@@ -15,7 +15,7 @@ use super::area;
 use super::connection::{Activity, Connection, Fate};
 use super::publish::publish;
 use super::tail::{Tail, WAITING_BYTES_MAX};
-use super::{Answer, FrameError, OVERHEAD_BYTES_MAX, Request};
+use super::{Answer, Awaited, FrameError, OVERHEAD_BYTES_MAX, Request};
 use crate::channel::ChannelName;
 use crate::sharedarea::{Participant, SharedArea};
 use crate::status::Status;
@@ -47,10 +47,10 @@ pub(in crate::master) struct Hub<'m> {
 
 #[derive(Debug)]
 pub(in crate::master) struct ControlServer {
-    listener: UnixListener,
-    connections: BTreeMap<u64, Connection>,
-    next_number: u64,
-    frame_bytes_max: usize,
+    pub(super) listener: UnixListener,
+    pub(super) connections: BTreeMap<u64, Connection>,
+    pub(super) next_number: u64,
+    pub(super) frame_bytes_max: usize,
     bell: Option<Bell>,
     interest: Interest,
 }
@@ -112,7 +112,10 @@ impl ControlServer {
     pub(in crate::master) fn next_timeout_ms(&self) -> Option<u64> {
         let due = |connection: &Connection| match &connection.activity {
             Activity::Publishing(pending) => Some(pending.check_ms()),
-            Activity::Listening | Activity::Tailing(_) | Activity::Leaving => None,
+            Activity::Listening
+            | Activity::Tailing(_)
+            | Activity::Waiting(_)
+            | Activity::Leaving => None,
         };
         self.connections.values().filter_map(due).min()
     }
@@ -177,7 +180,7 @@ impl ControlServer {
         }
     }
 
-    fn settle(&mut self, number: u64, fate: Fate) {
+    pub(super) fn settle(&mut self, number: u64, fate: Fate) {
         match fate {
             Fate::Stays => {}
             Fate::Ends => {
@@ -195,7 +198,10 @@ impl ControlServer {
                     Some(index) => *now.channels.entry(index).or_default() += 1,
                     None => now.wild = true,
                 },
-                Activity::Listening | Activity::Publishing(_) | Activity::Leaving => {}
+                Activity::Listening
+                | Activity::Publishing(_)
+                | Activity::Waiting(_)
+                | Activity::Leaving => {}
             }
         }
         if now == self.interest {
@@ -281,6 +287,9 @@ fn begin(connection: &mut Connection, request: Request, hub: &mut Hub<'_>) {
             Ok(json) => connection.answer(&Answer::Status { json }),
             Err(error) => connection.refuse(error.to_string()),
         },
+        Request::Errand(errand) => {
+            connection.activity = Activity::Waiting(Awaited::Attention(errand));
+        }
     }
 }
 

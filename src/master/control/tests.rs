@@ -301,6 +301,7 @@ fn a_tail_that_does_not_read_delays_nobody_and_is_told_what_it_missed() {
                 Answer::Tailing => {}
                 Answer::Published { .. }
                 | Answer::Status { .. }
+                | Answer::Done { .. }
                 | Answer::AreaBytes { .. }
                 | Answer::AreaWritten
                 | Answer::Refused { .. } => panic!("{answer:?}"),

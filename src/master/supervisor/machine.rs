@@ -1,32 +1,30 @@
-//! Start, respawn and stop: the events that concern single slots and the end of everything.
+//! Start and respawn: the events that concern single slots, and what is due.
 //!
 //! It must not know the order in which a reload replaces workers.
-
-use std::collections::VecDeque;
 
 use nix::unistd::Pid;
 
 use super::{
-    Action, CANNOT_BOOT, Event, GOING_AWAY, Notice, Phase, Policy, Slot, SlotState, Supervisor,
+    Action, CANNOT_BOOT, Change, Event, GOING_AWAY, Notice, Phase, Policy, Slot, SlotState,
+    Supervisor,
 };
 use crate::sys::process::Exit;
 
 impl Supervisor {
     /// A master before its first fork; the configuration at hand is generation 1.
     pub fn new(policy: Policy) -> Self {
-        let empty = Slot {
-            state: SlotState::Empty,
-            crashes_ms: VecDeque::new(),
-            streak: 0,
-        };
-        let count = usize::from(policy.processes) + 1;
         Self {
+            phase: Phase::Starting {
+                workers: policy.processes,
+            },
+            slots: vec![Slot::empty(); usize::from(policy.slots)],
             policy,
-            phase: Phase::Starting,
-            slots: vec![empty; count],
             generation: 1,
+            good: 1,
             stop_ms: None,
-            reload_again: false,
+            next: None,
+            scaling: false,
+            accepting: true,
             now_ms: 0,
             due_ms: None,
         }
@@ -41,23 +39,57 @@ impl Supervisor {
             Event::ForkFailed { slot } => self.crashed(slot, None, actions),
             Event::Ready { slot } => self.ready(slot, actions),
             Event::Exited { pid, exit } => self.exited(pid, exit, actions),
-            Event::Stop => self.stop(actions),
-            Event::Reload => self.reload(actions),
-            Event::ConfigLoaded => self.config_loaded(actions),
-            Event::ConfigRefused => self.config_refused(actions),
+            Event::Stop { haste } => self.stop(haste, actions),
+            Event::Reload => self.ask(Change::Reload, actions),
+            Event::Upgrade => self.ask(Change::Upgrade, actions),
+            Event::ProbePassed => self.probe_passed(actions),
+            Event::ConfigLoaded { wanted } => self.config_loaded(wanted, actions),
+            Event::ProbeFailed | Event::ConfigRefused | Event::ExecFailed => {
+                self.change_refused(actions);
+            }
+            Event::Scale { processes } => self.scale(processes, actions),
+            Event::Accept { on } => self.accept(on, actions),
+            Event::Stuck { slot } => self.stuck(slot, actions),
+            Event::Renew { slot } => self.renew(slot, actions),
             Event::Timeout => {}
         }
         self.do_what_is_due(actions);
+        self.tell_if_scaled(actions);
         self.end_if_nobody_is_left(actions);
         self.due_ms = self.next_timeout_ms();
     }
 
     /// When [`Event::Timeout`] is wanted, on the clock of `handle`.
     pub fn next_timeout_ms(&self) -> Option<u64> {
-        self.slots
-            .iter()
-            .filter_map(|slot| slot.state.due_ms())
-            .min()
+        let slots = self.slots.iter().filter_map(|slot| slot.state.due_ms());
+        slots.chain(self.change_due_ms()).min()
+    }
+
+    /// Whether workers accept clients.
+    pub fn accepts(&self) -> bool {
+        self.accepting
+    }
+
+    /// Workers that are wanted.
+    pub fn processes(&self) -> u16 {
+        self.policy.processes
+    }
+
+    /// The generation that a request for a reload or upgrade will lead to, now or when it can begin.
+    pub fn next_generation(&self) -> u32 {
+        self.generation.saturating_add(1)
+    }
+
+    /// What is going on.
+    pub fn change(&self) -> Option<Change> {
+        match &self.phase {
+            Phase::Reloading(reload) => Some(reload.change),
+            Phase::Starting { .. }
+            | Phase::Running
+            | Phase::Draining
+            | Phase::Stopping { .. }
+            | Phase::Ended => None,
+        }
     }
 
     /// Every slot with its number, from 1.
@@ -68,8 +100,9 @@ impl Supervisor {
     /// What the master is doing, in one word for people.
     pub fn phase_name(&self) -> &'static str {
         match self.phase {
-            Phase::Starting => "starting",
-            Phase::Running => "running",
+            Phase::Starting { .. } => "starting",
+            Phase::Running if self.accepting => "running",
+            Phase::Running => "paused",
             Phase::Reloading(_) => "reloading",
             Phase::Draining => "draining",
             Phase::Stopping { .. } => "stopping",
@@ -79,7 +112,7 @@ impl Supervisor {
 
     /// Whether anybody still needs the configuration of this generation.
     pub fn needs_generation(&self, generation: u32) -> bool {
-        generation == self.generation
+        generation == self.good
             || self
                 .slots
                 .iter()
@@ -143,9 +176,9 @@ impl Supervisor {
             },
         );
         match self.phase {
-            Phase::Starting | Phase::Running | Phase::Reloading(_) => {}
+            Phase::Starting { .. } | Phase::Running | Phase::Reloading(_) => {}
             // A stop came between the order to fork and its answer.
-            Phase::Draining => self.drain(slot, GOING_AWAY, actions),
+            Phase::Draining => self.drain(slot, GOING_AWAY, self.policy.drain_timeout_ms, actions),
             Phase::Stopping { .. } | Phase::Ended => self.stop_slot(slot, actions),
         }
     }
@@ -169,26 +202,32 @@ impl Supervisor {
         );
         actions.push(Action::Tell(Notice::Ready { slot, pid }));
         match self.phase {
-            Phase::Starting => self.running_if_all_serve(actions),
+            Phase::Starting { workers } => self.running_if_all_serve(workers, actions),
             Phase::Reloading(_) => self.replacement_ready(slot, actions),
-            Phase::Running | Phase::Draining | Phase::Stopping { .. } | Phase::Ended => {}
+            Phase::Running => actions.push(Action::Share { slot }),
+            Phase::Draining | Phase::Stopping { .. } | Phase::Ended => {}
         }
     }
 
-    fn running_if_all_serve(&mut self, actions: &mut Vec<Action>) {
-        let serving = |slot: &&Slot| matches!(slot.state, SlotState::Serving { .. });
-        if self.slots.iter().filter(serving).count() == usize::from(self.policy.processes) {
-            let workers = self.policy.processes;
+    fn running_if_all_serve(&mut self, workers: u16, actions: &mut Vec<Action>) {
+        if self.serving() == workers {
             actions.push(Action::Tell(Notice::AllReady { workers }));
             self.run(actions);
         }
     }
 
-    /// Nothing special is going on any more; a reload that had to wait begins.
+    /// How many serve.
+    pub(super) fn serving(&self) -> u16 {
+        let serving = |state: SlotState| u16::from(matches!(state, SlotState::Serving { .. }));
+        self.slots().map(|(_, state)| serving(state)).sum()
+    }
+
+    /// Nothing special is going on any more; what had to wait begins.
     pub(super) fn run(&mut self, actions: &mut Vec<Action>) {
         self.phase = Phase::Running;
-        if std::mem::take(&mut self.reload_again) {
-            self.reload(actions);
+        match self.next.take() {
+            Some(change) => self.ask(change, actions),
+            None => self.fit(actions),
         }
     }
 
@@ -202,7 +241,7 @@ impl Supervisor {
             | SlotState::Killed { respawn: None, .. } => {
                 self.set(slot, SlotState::Empty);
                 actions.push(Action::Tell(Notice::Left { slot, exit }));
-                self.victim_left(slot, actions);
+                self.slot_emptied(slot, actions);
             }
             SlotState::Booting { .. }
             | SlotState::Serving { .. }
@@ -220,15 +259,14 @@ impl Supervisor {
     /// A worker ended unasked, or could not be forked.
     fn crashed(&mut self, slot: u16, exit: Option<Exit>, actions: &mut Vec<Action>) {
         let state = self.state(slot);
-        let Some(generation) = state.generation() else {
-            return;
-        };
-        if self.replacement_failed(slot, exit, actions) {
+        if state.generation().is_none() || self.replacement_failed(slot, exit, actions) {
             return;
         }
+        // Not with what may have been the cause: a generation that has not proved itself.
+        let generation = self.good;
         let (streak, recent) = self.record_crash(slot, state);
         let storm = recent >= self.policy.crashes_max;
-        let starting = matches!(self.phase, Phase::Starting);
+        let starting = matches!(self.phase, Phase::Starting { .. });
         // At start somebody waits for the result, so slow crashes in a row count as well.
         let hopeless = exit == Some(Exit::Code(CANNOT_BOOT))
             || usize::try_from(streak).is_ok_and(|streak| streak >= self.policy.crashes_max);
@@ -255,6 +293,7 @@ impl Supervisor {
                 pause_ms,
             }));
         }
+        self.end_if_unsettled(slot, actions);
     }
 
     /// Notes a crash; returns crashes in a row and crashes within the window.
@@ -294,112 +333,32 @@ impl Supervisor {
             .min(self.policy.pause_max_ms)
     }
 
-    fn stop(&mut self, actions: &mut Vec<Action>) {
-        let again_ms = self.policy.stop_again_ms;
-        let before = self.stop_ms.replace(self.now_ms);
-        if before.is_some_and(|before_ms| self.now_ms - before_ms < again_ms) {
-            return;
-        }
-        match self.phase {
-            Phase::Starting | Phase::Running | Phase::Reloading(_) => {
-                let timeout_ms = self.policy.drain_timeout_ms;
-                actions.push(Action::Tell(Notice::Draining { timeout_ms }));
-                actions.push(Action::CloseListeners);
-                self.phase = Phase::Draining;
-                self.want_nobody();
-                for slot in self.numbers() {
-                    self.drain(slot, GOING_AWAY, actions);
-                }
-            }
-            Phase::Draining => self.stop_all(0, actions),
-            Phase::Stopping { .. } => {
-                for (slot, state) in self.slots().collect::<Vec<_>>() {
-                    if matches!(state, SlotState::Stopping { .. }) {
-                        self.kill(slot, None, actions);
-                    }
-                }
-            }
-            Phase::Ended => {}
-        }
-    }
-
-    /// Everybody leaves at once, and then the master ends with this code.
-    fn stop_all(&mut self, code: u8, actions: &mut Vec<Action>) {
-        actions.push(Action::Tell(Notice::StoppingNow));
-        actions.push(Action::CloseListeners);
-        self.phase = Phase::Stopping { code };
-        self.want_nobody();
-        for slot in self.numbers() {
-            self.stop_slot(slot, actions);
-        }
-    }
-
-    /// Nobody is to be respawned any more.
-    fn want_nobody(&mut self) {
-        for slot in &mut self.slots {
-            match &mut slot.state {
-                SlotState::Paused { .. } | SlotState::Abandoned { .. } => {
-                    slot.state = SlotState::Empty;
-                }
-                SlotState::Killed { respawn, .. } => *respawn = None,
-                SlotState::Empty
-                | SlotState::Forking { .. }
-                | SlotState::Booting { .. }
-                | SlotState::Serving { .. }
-                | SlotState::Draining { .. }
-                | SlotState::Stopping { .. } => {}
-            }
-        }
-    }
-
-    /// Orders the worker of a slot, if there is one at work, to let its clients go.
-    pub(super) fn drain(&mut self, slot: u16, code: u16, actions: &mut Vec<Action>) {
-        let (SlotState::Booting {
-            pid, generation, ..
-        }
-        | SlotState::Serving {
-            pid, generation, ..
-        }) = self.state(slot)
-        else {
-            return;
-        };
-        let timeout_ms = self.policy.drain_timeout_ms;
-        let deadline_ms = self
-            .now_ms
-            .saturating_add(timeout_ms)
-            .saturating_add(self.policy.grace_ms);
-        self.set(
-            slot,
-            SlotState::Draining {
-                pid,
-                generation,
-                deadline_ms,
-            },
-        );
-        actions.push(Action::Drain {
-            slot,
-            code,
-            timeout_ms,
-        });
-    }
-
-    fn stop_slot(&mut self, slot: u16, actions: &mut Vec<Action>) {
-        let (SlotState::Booting { pid, .. }
-        | SlotState::Serving { pid, .. }
-        | SlotState::Draining { pid, .. }) = self.state(slot)
-        else {
-            return;
-        };
-        let deadline_ms = self.now_ms.saturating_add(self.policy.grace_ms);
-        self.set(slot, SlotState::Stopping { pid, deadline_ms });
-        actions.push(Action::Stop { slot });
-    }
-
-    fn kill(&mut self, slot: u16, respawn: Option<u32>, actions: &mut Vec<Action>) {
+    pub(super) fn kill(&mut self, slot: u16, respawn: Option<u32>, actions: &mut Vec<Action>) {
         if let Some(pid) = self.state(slot).pid() {
             self.set(slot, SlotState::Killed { pid, respawn });
             actions.push(Action::Kill { slot, pid });
         }
+    }
+
+    /// A worker that serves and shows no sign of life is killed and forked again; one that is leaving
+    /// is only killed.
+    fn stuck(&mut self, slot: u16, actions: &mut Vec<Action>) {
+        let respawn = match self.state(slot) {
+            SlotState::Serving { generation, .. } => Some(generation),
+            SlotState::Draining { .. } => None,
+            // These have deadlines of their own, or no process.
+            SlotState::Empty
+            | SlotState::Abandoned { .. }
+            | SlotState::Paused { .. }
+            | SlotState::Forking { .. }
+            | SlotState::Booting { .. }
+            | SlotState::Stopping { .. }
+            | SlotState::Killed { .. } => return,
+        };
+        if let Some(pid) = self.state(slot).pid() {
+            actions.push(Action::Tell(Notice::Stuck { slot, pid }));
+        }
+        self.kill(slot, respawn, actions);
     }
 
     fn do_what_is_due(&mut self, actions: &mut Vec<Action>) {
@@ -426,6 +385,7 @@ impl Supervisor {
             }
             self.kill(slot, respawn, actions);
         }
+        self.change_is_due(actions);
     }
 
     pub(super) fn fork(&mut self, slot: u16, generation: u32, actions: &mut Vec<Action>) {
@@ -442,7 +402,7 @@ impl Supervisor {
         let code = match self.phase {
             Phase::Draining => 0,
             Phase::Stopping { code } => code,
-            Phase::Starting | Phase::Running => {
+            Phase::Starting { .. } | Phase::Running => {
                 actions.push(Action::Tell(Notice::NobodyLeft));
                 CANNOT_BOOT
             }
@@ -463,7 +423,7 @@ impl Supervisor {
 
     /// The numbers of all slots.
     pub(super) fn numbers(&self) -> std::ops::RangeInclusive<u16> {
-        1..=self.policy.processes + 1
+        1..=self.policy.slots
     }
 }
 

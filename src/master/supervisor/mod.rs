@@ -4,23 +4,32 @@
 //! made, told or ended: the loop does that and reports back. It reads no clock; every event comes
 //! with the time. `tests/sim` runs it through thousands of random lives.
 //!
-//! There is one slot more than workers, the spare: a replacement boots there during a reload, and
-//! the slot that it emptied is the next spare.
+//! There are more slots than workers. A replacement boots in an empty one during a reload, and the
+//! slot that it emptied is free for the next; [`Policy::slots`] bounds how far a server can grow.
 
 mod machine;
 mod notice;
+mod policy;
 mod reload;
+mod scale;
+mod slot;
+mod snapshot;
+mod stop;
 #[cfg(test)]
 mod tests;
-
-use std::collections::VecDeque;
 
 use nix::unistd::Pid;
 
 use self::reload::Reload;
+use self::slot::Slot;
 use crate::sys::process::Exit;
 
 pub use self::notice::Notice;
+pub use self::policy::{Policy, workers_max};
+pub use self::reload::Change;
+pub use self::slot::SlotState;
+pub use self::snapshot::Snapshot;
+pub use self::stop::Haste;
 
 /// Close code for clients when the server goes away (RFC 6455 section 7.4.1).
 pub const GOING_AWAY: u16 = 1001;
@@ -29,53 +38,6 @@ pub const SERVICE_RESTART: u16 = 1012;
 
 /// The exit code of a worker that cannot boot, and of a master whose workers cannot.
 pub const CANNOT_BOOT: u8 = 3;
-
-/// Numbers by which the supervisor decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// Workers wanted, at least 1.
-    pub processes: u16,
-    /// What clients get to leave.
-    pub drain_timeout_ms: u64,
-    /// What a worker gets beyond that, or after an order to stop, before it is killed.
-    pub grace_ms: u64,
-    /// What a worker gets to report that it is ready.
-    pub boot_timeout_ms: u64,
-    /// So many crashes of one slot ...
-    pub crashes_max: usize,
-    /// ... in this time are a storm.
-    pub crash_window_ms: u64,
-    /// Pause before the second respawn in a row; the first comes at once, later ones double it.
-    pub pause_first_ms: u64,
-    /// Longest pause.
-    pub pause_max_ms: u64,
-    /// A worker that served this long clears its slot's record.
-    pub stable_ms: u64,
-    /// Requests to stop that come this soon after another are the same one: timeout(1) and some
-    /// shells signal the process and then its whole group.
-    pub stop_again_ms: u64,
-    /// When a timeout is noticed later than this, the whole machine was asleep, and deadlines move.
-    pub late_ms_max: u64,
-}
-
-impl Policy {
-    /// The usual numbers.
-    pub fn new(processes: u16, drain_timeout_ms: u64) -> Self {
-        Self {
-            processes,
-            drain_timeout_ms,
-            grace_ms: 2_000,
-            boot_timeout_ms: 60_000,
-            crashes_max: 5,
-            crash_window_ms: 10_000,
-            pause_first_ms: 100,
-            pause_max_ms: 30_000,
-            stable_ms: 10_000,
-            stop_again_ms: 10,
-            late_ms_max: 2_000,
-        }
-    }
-}
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,15 +69,60 @@ pub enum Event {
         exit: Exit,
     },
     /// Somebody wants the server to stop; again, and it stops at once; a third time, and it kills.
-    Stop,
+    Stop {
+        /// What clients are given.
+        haste: Haste,
+    },
     /// Somebody wants the configuration loaded again and the workers replaced.
     Reload,
-    /// The answer to [`Action::LoadConfig`].
-    ConfigLoaded,
+    /// Somebody wants the program replaced, and the workers with it.
+    Upgrade,
+    /// The answer to [`Action::Probe`]: the new configuration, or program, may be used.
+    ProbePassed,
+    /// The other answer to [`Action::Probe`].
+    ProbeFailed,
+    /// The answer to [`Action::LoadConfig`], or the beginning of a new program's life.
+    ConfigLoaded {
+        /// What of it the supervisor decides by.
+        wanted: Wanted,
+    },
     /// The other answer to [`Action::LoadConfig`].
     ConfigRefused,
+    /// The answer to [`Action::Exec`], if there is one.
+    ExecFailed,
+    /// Somebody wants so many workers; out of range it is brought into it.
+    Scale {
+        /// How many.
+        processes: u16,
+    },
+    /// Clients are to be accepted, or to wait in the listeners' queues.
+    Accept {
+        /// Which.
+        on: bool,
+    },
+    /// A worker shows no sign of life.
+    Stuck {
+        /// Where.
+        slot: u16,
+    },
+    /// A worker has grown old or large, and is to be replaced by one like it.
+    Renew {
+        /// Where.
+        slot: u16,
+    },
     /// The time is past [`Supervisor::next_timeout_ms`].
     Timeout,
+}
+
+/// What of a configuration the supervisor decides by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Workers; None leaves as many as there are.
+    pub processes: Option<u16>,
+    /// [`Policy::drain_timeout_ms`].
+    pub drain_timeout_ms: u64,
+    /// [`Policy::settle_ms`].
+    pub settle_ms: u64,
 }
 
 /// What is to be done.
@@ -138,6 +145,30 @@ pub enum Action {
         /// How long they may take.
         timeout_ms: u64,
     },
+    /// Order a worker to hand its clients over to another, to let go of those who cannot be moved,
+    /// and to leave.
+    Replace {
+        /// Whom.
+        slot: u16,
+        /// Who takes over; None: whoever has the fewest clients.
+        by: Option<u16>,
+        /// The close code for those who cannot be moved.
+        code: u16,
+        /// How long that may take.
+        timeout_ms: u64,
+    },
+    /// A worker has come in addition: let the others give it its share of their clients.
+    Share {
+        /// Where.
+        slot: u16,
+    },
+    /// Tell a worker whether to accept clients.
+    Accept {
+        /// Whom.
+        slot: u16,
+        /// Whether.
+        on: bool,
+    },
     /// Order a worker to leave at once.
     Stop {
         /// Whom.
@@ -150,6 +181,16 @@ pub enum Action {
         /// Whom.
         pid: Pid,
     },
+    /// Let a child find out whether the new configuration, or program, can be used; answer with
+    /// [`Event::ProbePassed`] or [`Event::ProbeFailed`].
+    Probe {
+        /// Which of the two.
+        change: Change,
+    },
+    /// Kill that child.
+    EndProbe,
+    /// Become the new program; there is an answer, [`Event::ExecFailed`], only if that fails.
+    Exec,
     /// Resolve the configuration again and keep it as this generation's; answer with
     /// [`Event::ConfigLoaded`] or [`Event::ConfigRefused`].
     LoadConfig {
@@ -168,152 +209,13 @@ pub enum Action {
     },
 }
 
-/// Where a slot is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SlotState {
-    /// Nobody, and nobody wanted: the spare, or after a stop.
-    Empty,
-    /// Crashed too often; only a reload tries again.
-    Abandoned {
-        /// What it served last.
-        generation: u32,
-    },
-    /// Will be forked again.
-    Paused {
-        /// When.
-        until_ms: u64,
-        /// With which configuration.
-        generation: u32,
-    },
-    /// Fork was asked for.
-    Forking {
-        /// With which configuration.
-        generation: u32,
-    },
-    /// Not ready yet.
-    Booting {
-        /// The worker.
-        pid: Pid,
-        /// Its configuration.
-        generation: u32,
-        /// Killed then.
-        deadline_ms: u64,
-    },
-    /// At work.
-    Serving {
-        /// The worker.
-        pid: Pid,
-        /// Its configuration.
-        generation: u32,
-        /// Ready since.
-        since_ms: u64,
-    },
-    /// Letting its clients go.
-    Draining {
-        /// The worker.
-        pid: Pid,
-        /// Its configuration.
-        generation: u32,
-        /// Killed then.
-        deadline_ms: u64,
-    },
-    /// Told to leave at once.
-    Stopping {
-        /// The worker.
-        pid: Pid,
-        /// Killed then.
-        deadline_ms: u64,
-    },
-    /// Killed, not reaped yet.
-    Killed {
-        /// The worker.
-        pid: Pid,
-        /// The configuration to respawn with; None: the slot will be empty.
-        respawn: Option<u32>,
-    },
-}
-
-impl SlotState {
-    /// The process in the slot.
-    pub fn pid(self) -> Option<Pid> {
-        match self {
-            Self::Booting { pid, .. }
-            | Self::Serving { pid, .. }
-            | Self::Draining { pid, .. }
-            | Self::Stopping { pid, .. }
-            | Self::Killed { pid, .. } => Some(pid),
-            Self::Empty | Self::Abandoned { .. } | Self::Paused { .. } | Self::Forking { .. } => {
-                None
-            }
-        }
-    }
-
-    /// The configuration that its worker has or will have.
-    pub fn generation(self) -> Option<u32> {
-        match self {
-            Self::Abandoned { generation }
-            | Self::Paused { generation, .. }
-            | Self::Forking { generation }
-            | Self::Booting { generation, .. }
-            | Self::Serving { generation, .. }
-            | Self::Draining { generation, .. } => Some(generation),
-            Self::Killed { respawn, .. } => respawn,
-            Self::Empty | Self::Stopping { .. } => None,
-        }
-    }
-
-    /// One word for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Abandoned { .. } => "abandoned",
-            Self::Paused { .. } => "paused",
-            Self::Forking { .. } => "forking",
-            Self::Booting { .. } => "booting",
-            Self::Serving { .. } => "serving",
-            Self::Draining { .. } => "draining",
-            Self::Stopping { .. } => "stopping",
-            Self::Killed { .. } => "killed",
-        }
-    }
-
-    /// When something is due if nothing else happens.
-    fn due_ms(self) -> Option<u64> {
-        match self {
-            Self::Paused { until_ms: due, .. }
-            | Self::Booting {
-                deadline_ms: due, ..
-            }
-            | Self::Draining {
-                deadline_ms: due, ..
-            }
-            | Self::Stopping {
-                deadline_ms: due, ..
-            } => Some(due),
-            Self::Empty
-            | Self::Abandoned { .. }
-            | Self::Forking { .. }
-            | Self::Serving { .. }
-            | Self::Killed { .. } => None,
-        }
-    }
-}
-
-/// A slot with its record.
-#[derive(Debug, Clone)]
-struct Slot {
-    state: SlotState,
-    /// When it crashed lately, oldest first; at most `crashes_max`.
-    crashes_ms: VecDeque<u64>,
-    /// Crashes since a worker last served for `stable_ms`.
-    streak: u32,
-}
-
 /// What the master as a whole is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
-    /// Until all workers have served at the same time.
-    Starting,
+    /// Until all of these first workers have served at the same time.
+    Starting {
+        workers: u16,
+    },
     Running,
     Reloading(Reload),
     /// Clients are leaving.
@@ -334,10 +236,16 @@ pub struct Supervisor {
     slots: Vec<Slot>,
     /// The latest number given to a configuration.
     generation: u32,
+    /// The latest that all workers have served.
+    good: u32,
     /// When a stop was last asked for.
     stop_ms: Option<u64>,
-    /// A reload was asked for when none could begin.
-    reload_again: bool,
+    /// What was asked for when it could not begin.
+    next: Option<Change>,
+    /// The number of workers was changed, and they are not all there or gone yet.
+    scaling: bool,
+    /// Workers accept clients.
+    accepting: bool,
     now_ms: u64,
     /// What [`Self::next_timeout_ms`] said last.
     due_ms: Option<u64>,

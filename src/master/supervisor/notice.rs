@@ -7,6 +7,7 @@ use std::fmt;
 use log::Level;
 use nix::unistd::Pid;
 
+use super::Change;
 use crate::sys::process::Exit;
 
 /// Something worth a log line.
@@ -65,17 +66,39 @@ pub enum Notice {
         /// What it was doing.
         doing: &'static str,
     },
-    /// A reload begins.
+    /// A worker shows no sign of life and is killed.
+    Stuck {
+        /// Where.
+        slot: u16,
+        /// Who.
+        pid: Pid,
+    },
+    /// A reload or upgrade begins.
     ReloadBegins {
+        /// Which.
+        change: Change,
         /// The number of the new configuration.
         generation: u32,
     },
     /// A reload is asked for while one is going on or the server starts.
-    ReloadQueued,
+    ReloadQueued {
+        /// Or an upgrade.
+        change: Change,
+    },
     /// A reload is asked for while the server stops.
-    ReloadIgnored,
+    ReloadIgnored {
+        /// Or an upgrade.
+        change: Change,
+    },
+    /// The child that probes takes too long.
+    ProbeOverdue {
+        /// What for.
+        change: Change,
+    },
     /// A worker is replaced.
     Replaced {
+        /// What for.
+        change: Change,
         /// The slot that is left.
         old: u16,
         /// The slot that serves instead.
@@ -83,19 +106,49 @@ pub enum Notice {
     },
     /// All workers are of the new generation.
     ReloadDone {
+        /// What for; of a renewal only one worker is.
+        change: Change,
         /// Its number.
         generation: u32,
     },
-    /// The new configuration is wrong; nothing changed.
-    ReloadRefused,
+    /// The new configuration or program is wrong; nothing changed.
+    ReloadRefused {
+        /// Which.
+        change: Change,
+        /// The number it would have had.
+        generation: u32,
+    },
     /// A worker of the new generation failed; the others of the old one stay.
     ReloadFailed {
+        /// What it was.
+        change: Change,
         /// The number of the generation that failed.
         generation: u32,
         /// Where it failed.
         slot: u16,
         /// How.
         exit: Option<Exit>,
+    },
+    /// Another number of workers is wanted.
+    Scaling {
+        /// Wanted so far.
+        from: u16,
+        /// Wanted now.
+        to: u16,
+    },
+    /// As many workers serve as will.
+    Scaled {
+        /// That many.
+        serving: u16,
+        /// That many should.
+        wanted: u16,
+    },
+    /// The number of workers does not change while the server stops.
+    ScaleIgnored,
+    /// Clients are accepted again, or no longer.
+    Accepting {
+        /// Which.
+        on: bool,
     },
     /// The server stops when its clients have left.
     Draining {
@@ -114,16 +167,25 @@ impl Notice {
             | Self::Ready { .. }
             | Self::Left { .. }
             | Self::ReloadBegins { .. }
-            | Self::ReloadQueued
+            | Self::ReloadQueued { .. }
+            | Self::Scaling { .. }
+            | Self::Accepting { .. }
             | Self::Replaced { .. }
             | Self::ReloadDone { .. }
             | Self::Draining { .. }
             | Self::StoppingNow => Level::Info,
-            Self::Crashed { .. } | Self::Overdue { .. } | Self::ReloadIgnored => Level::Warn,
+            Self::Crashed { .. }
+            | Self::Overdue { .. }
+            | Self::ProbeOverdue { .. }
+            | Self::ReloadIgnored { .. }
+            | Self::ScaleIgnored => Level::Warn,
+            Self::Scaled { serving, wanted } if serving == wanted => Level::Info,
             Self::Storm { .. }
             | Self::CannotBoot { .. }
             | Self::NobodyLeft
-            | Self::ReloadRefused
+            | Self::Stuck { .. }
+            | Self::Scaled { .. }
+            | Self::ReloadRefused { .. }
             | Self::ReloadFailed { .. } => Level::Error,
         }
     }
@@ -179,27 +241,91 @@ impl fmt::Display for Notice {
                     "worker {slot} (pid {pid}) is {doing} for too long, killing it"
                 )
             }
-            Self::ReloadBegins { generation } => {
-                write!(f, "reload: generation {generation} begins")
+            Self::Stuck { slot, pid } => {
+                write!(
+                    f,
+                    "worker {slot} (pid {pid}) shows no sign of life, killing it"
+                )
             }
-            Self::ReloadQueued => f.write_str("reload: will begin when this is done"),
-            Self::ReloadIgnored => f.write_str("reload: ignored, the server is stopping"),
-            Self::Replaced { old, new } => write!(f, "reload: worker {new} replaces worker {old}"),
-            Self::ReloadDone { generation } => write!(f, "reload: generation {generation} serves"),
-            Self::ReloadRefused => f.write_str("reload: refused, nothing changed"),
-            Self::ReloadFailed {
-                generation,
-                slot,
-                exit,
-            } => write!(
-                f,
-                "reload: generation {generation} failed in worker {slot} ({}), the old workers stay",
-                Cause(exit)
-            ),
+            Self::ReloadBegins { .. }
+            | Self::ReloadQueued { .. }
+            | Self::ReloadIgnored { .. }
+            | Self::ProbeOverdue { .. }
+            | Self::Replaced { .. }
+            | Self::ReloadDone { .. }
+            | Self::ReloadRefused { .. }
+            | Self::ReloadFailed { .. } => self.fmt_change(f),
+            Self::Scaling { from, to } => write!(f, "scale: from {from} to {to} workers"),
+            Self::Scaled { serving, wanted } if serving == wanted => {
+                write!(f, "scale: {serving} workers serve")
+            }
+            Self::Scaled { serving, wanted } => {
+                write!(f, "scale: only {serving} of {wanted} workers serve")
+            }
+            Self::ScaleIgnored => f.write_str("scale: ignored, the server is stopping"),
+            Self::Accepting { on: true } => f.write_str("resumed: clients are accepted"),
+            Self::Accepting { on: false } => {
+                f.write_str("paused: clients wait in the listeners' queues")
+            }
             Self::Draining { timeout_ms } => {
                 write!(f, "stopping: clients have {timeout_ms} ms to leave")
             }
             Self::StoppingNow => f.write_str("stopping at once"),
+        }
+    }
+}
+
+impl Notice {
+    /// The words of a reload, upgrade or renewal; none for anything else.
+    fn fmt_change(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::ReloadBegins { change, generation } => {
+                write!(f, "{change}: generation {generation} begins")
+            }
+            Self::ReloadQueued { change } => {
+                write!(f, "{change}: will begin when this is done")
+            }
+            Self::ReloadIgnored { change } => {
+                write!(f, "{change}: ignored, the server is stopping")
+            }
+            Self::ProbeOverdue { change } => {
+                write!(f, "{change}: the check takes too long, ending it")
+            }
+            Self::Replaced { change, old, new } => {
+                write!(f, "{change}: worker {new} replaces worker {old}")
+            }
+            Self::ReloadDone { change, generation } => {
+                write!(f, "{change}: generation {generation} serves")
+            }
+            Self::ReloadRefused { change, .. } => write!(f, "{change}: refused, nothing changed"),
+            Self::ReloadFailed {
+                change,
+                generation,
+                slot,
+                exit,
+            } => {
+                let cause = Cause(exit);
+                write!(
+                    f,
+                    "{change}: generation {generation} failed in worker {slot} ({cause}), \
+                     the old workers stay"
+                )
+            }
+            Self::AllReady { .. }
+            | Self::Ready { .. }
+            | Self::Crashed { .. }
+            | Self::Storm { .. }
+            | Self::CannotBoot { .. }
+            | Self::NobodyLeft
+            | Self::Left { .. }
+            | Self::Overdue { .. }
+            | Self::Stuck { .. }
+            | Self::Scaling { .. }
+            | Self::Scaled { .. }
+            | Self::ScaleIgnored
+            | Self::Accepting { .. }
+            | Self::Draining { .. }
+            | Self::StoppingNow => Ok(()),
         }
     }
 }

@@ -105,7 +105,7 @@ pub const PARTICIPANT_RESERVED: usize = 68;
 /// `u32` subscriptions of its clients.
 pub const PARTICIPANT_SUBSCRIPTIONS: usize = 72;
 
-/// `u64` announcements of ranges that were skipped because the range had changed, likewise.
+/// `u64` deliveries of announced ranges left out because the range had changed, likewise.
 pub const PARTICIPANT_STALE: usize = 80;
 
 /// A pin that pins nothing.

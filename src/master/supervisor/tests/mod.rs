@@ -1,5 +1,8 @@
 //! Single stories of the supervisor; `tests/sim` tells random ones.
 
+mod reload;
+mod scale;
+
 use super::*;
 
 /// A supervisor with the processes it believes to have.
@@ -11,8 +14,17 @@ struct Bench {
 
 impl Bench {
     fn new(processes: u16) -> Self {
+        Self::with_slots(processes, processes + 1)
+    }
+
+    /// A server that can grow.
+    fn with_slots(processes: u16, slots: u16) -> Self {
+        let policy = Policy {
+            slots,
+            ..Policy::new(processes, 5_000)
+        };
         Self {
-            supervisor: Supervisor::new(Policy::new(processes, 5_000)),
+            supervisor: Supervisor::new(policy),
             now_ms: 1_000,
             pids: 100,
         }
@@ -20,13 +32,23 @@ impl Bench {
 
     /// A server whose workers all serve.
     fn running(processes: u16) -> Self {
-        let mut bench = Self::new(processes);
-        bench.event(Event::Begin);
+        Self::new(processes).run(processes)
+    }
+
+    fn run(mut self, processes: u16) -> Self {
+        self.event(Event::Begin);
         for slot in 1..=processes {
-            bench.event(Event::Ready { slot });
+            self.event(Event::Ready { slot });
         }
-        assert_eq!(bench.supervisor.phase_name(), "running");
-        bench
+        assert_eq!(self.supervisor.phase_name(), "running");
+        self
+    }
+
+    /// A reload whose configuration is good begins.
+    fn reload(&mut self) -> Vec<Action> {
+        self.event(Event::Reload);
+        self.event(Event::ProbePassed);
+        self.event(LOADED)
     }
 
     /// Handles an event, answers forks, and returns the actions.
@@ -92,6 +114,18 @@ fn exit_code(actions: &[Action]) -> Option<u8> {
 }
 
 const CRASH: Exit = Exit::Signal(11);
+const STOP: Event = Event::Stop {
+    haste: Haste::Graceful,
+};
+/// The same numbers as before.
+const LOADED: Event = Event::ConfigLoaded {
+    wanted: Wanted {
+        processes: None,
+        drain_timeout_ms: 5_000,
+        settle_ms: 1_000,
+    },
+};
+const RELOAD: Change = Change::Reload;
 
 #[test]
 fn all_workers_start_and_the_spare_stays_empty() {
@@ -176,7 +210,7 @@ fn a_stop_drains_and_a_late_worker_is_killed() {
         code: 1001,
         timeout_ms: 5_000,
     };
-    let actions = bench.event(Event::Stop);
+    let actions = bench.event(STOP);
     assert!(actions.contains(&drain(1)) && actions.contains(&drain(2)));
     assert_eq!(exit_code(&bench.exit(1, Exit::Code(0))), None);
     let pid = bench.pid(2);
@@ -189,19 +223,15 @@ fn a_stop_drains_and_a_late_worker_is_killed() {
 #[test]
 fn a_second_stop_is_at_once_and_a_third_kills() {
     let mut bench = Bench::running(1);
-    bench.event(Event::Stop);
-    assert_eq!(bench.event(Event::Stop), [], "the same wish, told twice");
+    bench.event(STOP);
+    assert_eq!(bench.event(STOP), [], "the same wish, told twice");
     bench.later(10);
-    assert!(bench.event(Event::Stop).contains(&Action::Stop { slot: 1 }));
+    assert!(bench.event(STOP).contains(&Action::Stop { slot: 1 }));
     let pid = bench.pid(1);
     bench.later(10);
-    assert!(
-        bench
-            .event(Event::Stop)
-            .contains(&Action::Kill { slot: 1, pid })
-    );
+    assert!(bench.event(STOP).contains(&Action::Kill { slot: 1, pid }));
     assert_eq!(exit_code(&bench.exit(1, Exit::Signal(9))), Some(0));
-    assert_eq!(bench.event(Event::Stop), []);
+    assert_eq!(bench.event(STOP), []);
 }
 
 #[test]
@@ -214,160 +244,10 @@ fn a_worker_that_never_reports_is_killed_and_tried_again() {
     assert_eq!(forks(&bench.later(100)), [(1, 1)]);
 }
 
-/// Runs a reload to its end; every replacement boots.
-fn finish_reload(bench: &mut Bench, generation: u32) {
-    bench.event(Event::ConfigLoaded);
-    for _ in 0..10 {
-        let booting = bench.names().iter().position(|name| *name == "booting");
-        let Some(new) = booting else { break };
-        bench.event(Event::Ready {
-            slot: u16::try_from(new).unwrap() + 1,
-        });
-        let old = bench
-            .names()
-            .iter()
-            .position(|name| *name == "draining")
-            .unwrap();
-        bench.exit(u16::try_from(old).unwrap() + 1, Exit::Code(0));
-    }
-    assert_eq!(bench.supervisor.phase_name(), "running");
-    let of_generation = |(_, state): &(u16, SlotState)| state.generation() == Some(generation);
-    assert_eq!(
-        bench.supervisor.slots().filter(of_generation).count(),
-        usize::from(bench.supervisor.policy.processes)
-    );
-}
-
-#[test]
-fn a_reload_replaces_one_after_the_other() {
-    let mut bench = Bench::running(2);
-    assert!(
-        bench
-            .event(Event::Reload)
-            .contains(&Action::LoadConfig { generation: 2 })
-    );
-    assert_eq!(forks(&bench.event(Event::ConfigLoaded)), [(3, 2)]);
-    let actions = bench.event(Event::Ready { slot: 3 });
-    assert!(actions.contains(&Action::Drain {
-        slot: 1,
-        code: 1012,
-        timeout_ms: 5_000
-    }));
-    assert_eq!(bench.names(), ["draining", "serving", "serving"]);
-    assert_eq!(forks(&bench.exit(1, Exit::Code(0))), [(1, 2)]);
-    assert!(bench.supervisor.needs_generation(1));
-    bench.event(Event::Ready { slot: 1 });
-    let actions = bench.exit(2, Exit::Code(0));
-    assert!(actions.contains(&Action::Tell(Notice::ReloadDone { generation: 2 })));
-    assert_eq!(bench.names(), ["serving", "empty", "serving"]);
-    assert!(!bench.supervisor.needs_generation(1));
-}
-
-#[test]
-fn a_replacement_that_fails_leaves_the_old_ones_serving() {
-    let mut bench = Bench::running(2);
-    bench.event(Event::Reload);
-    bench.event(Event::ConfigLoaded);
-    let exit = Exit::Code(CANNOT_BOOT);
-    let actions = bench.exit(3, exit);
-    assert!(actions.contains(&Action::Tell(Notice::ReloadFailed {
-        generation: 2,
-        slot: 3,
-        exit: Some(exit)
-    })));
-    assert_eq!(bench.names(), ["serving", "serving", "empty"]);
-    assert_eq!(
-        forks(&bench.exit(1, CRASH)),
-        [(1, 1)],
-        "respawned as it was"
-    );
-}
-
-#[test]
-fn a_refused_configuration_changes_nothing() {
-    let mut bench = Bench::running(2);
-    bench.event(Event::Reload);
-    assert_eq!(
-        bench.event(Event::ConfigRefused),
-        [Action::Tell(Notice::ReloadRefused)]
-    );
-    assert_eq!(bench.names(), ["serving", "serving", "empty"]);
-}
-
-#[test]
-fn reloads_during_a_reload_are_one_more_reload() {
-    let mut bench = Bench::running(1);
-    bench.event(Event::Reload);
-    for _ in 0..3 {
-        assert_eq!(
-            bench.event(Event::Reload),
-            [Action::Tell(Notice::ReloadQueued)]
-        );
-    }
-    bench.event(Event::ConfigLoaded);
-    bench.event(Event::Ready { slot: 2 });
-    let actions = bench.exit(1, Exit::Code(0));
-    assert!(actions.contains(&Action::LoadConfig { generation: 3 }));
-    finish_reload(&mut bench, 3);
-}
-
-#[test]
-fn a_reload_brings_an_abandoned_slot_back() {
-    let mut bench = Bench::running(2);
-    for _ in 0..5 {
-        bench.exit(1, CRASH);
-        bench.later(800);
-    }
-    assert_eq!(bench.names(), ["abandoned", "serving", "empty"]);
-    bench.event(Event::Reload);
-    assert_eq!(forks(&bench.event(Event::ConfigLoaded)), [(1, 2)]);
-    assert_eq!(forks(&bench.event(Event::Ready { slot: 1 })), [(3, 2)]);
-}
-
-#[test]
-fn an_old_worker_that_dies_during_its_replacement_is_not_missed() {
-    let mut bench = Bench::running(1);
-    bench.event(Event::Reload);
-    bench.event(Event::ConfigLoaded);
-    assert_eq!(
-        forks(&bench.exit(1, CRASH)),
-        [(1, 1)],
-        "the replacement may fail yet"
-    );
-    bench.event(Event::Ready { slot: 2 });
-    assert_eq!(bench.names(), ["draining", "serving"]);
-}
-
-#[test]
-fn an_old_worker_that_hangs_while_its_replacement_boots_is_not_respawned() {
-    let mut bench = Bench::running(1);
-    bench.exit(1, CRASH);
-    bench.later(1_000);
-    bench.event(Event::Reload);
-    bench.event(Event::ConfigLoaded);
-    bench.later(59_000);
-    assert_eq!(bench.names(), ["killed", "booting"]);
-    bench.event(Event::Ready { slot: 2 });
-    let actions = bench.exit(1, Exit::Signal(9));
-    assert!(actions.contains(&Action::Tell(Notice::ReloadDone { generation: 2 })));
-    assert_eq!(bench.names(), ["empty", "serving"]);
-}
-
-#[test]
-fn a_stop_during_a_reload_stops_everybody() {
-    let mut bench = Bench::running(1);
-    bench.event(Event::Reload);
-    bench.event(Event::ConfigLoaded);
-    bench.event(Event::Stop);
-    assert_eq!(bench.names(), ["draining", "draining"]);
-    assert_eq!(exit_code(&bench.exit(2, Exit::Code(0))), None);
-    assert_eq!(exit_code(&bench.exit(1, Exit::Code(0))), Some(0));
-}
-
 #[test]
 fn a_machine_that_slept_does_not_kill_its_workers() {
     let mut bench = Bench::running(1);
-    bench.event(Event::Stop);
+    bench.event(STOP);
     let pid = bench.pid(1);
     let kill = Action::Kill { slot: 1, pid };
     assert!(
@@ -386,7 +266,7 @@ fn strangers_and_late_reports_are_ignored() {
         exit: CRASH,
     };
     assert_eq!(bench.event(stranger), []);
-    bench.event(Event::Stop);
+    bench.event(STOP);
     assert_eq!(bench.event(Event::Ready { slot: 1 }), []);
     assert_eq!(bench.names(), ["draining", "empty"]);
 }
