@@ -84,6 +84,8 @@ pub(super) struct Core {
     /// Everybody is to leave, with this close code.
     pub(super) draining: Option<CloseCode>,
     pub(super) farewells: Farewells,
+    /// When an app wants to be called at the latest.
+    pub(super) wake_ms: Option<u64>,
     /// The next turn must not wait.
     pub(super) again: bool,
     pub(super) delivered: u64,
@@ -133,6 +135,7 @@ impl Core {
             gone: Vec::new(),
             draining: None,
             farewells: Farewells::default(),
+            wake_ms: None,
             again: false,
             delivered: 0,
             lapped: 0,
@@ -146,7 +149,7 @@ impl Core {
     /// Waits for something to do, but not when there is something already.
     pub(super) fn wait(&mut self, wait_max: Duration, ready: &mut Vec<Ready>) -> io::Result<()> {
         let mut timeout = wait_max;
-        if let Some(at_ms) = self.timers.next() {
+        for at_ms in self.timers.next().into_iter().chain(self.wake_ms) {
             timeout = timeout.min(Duration::from_millis(at_ms.saturating_sub(self.now_ms)));
         }
         if !self.farewells.is_empty() {
@@ -178,6 +181,11 @@ impl Core {
             self.participant.unpark();
         }
         knows_all
+    }
+
+    /// Forgets a wish to be called whose time has come.
+    pub(super) fn meet_wake(&mut self) {
+        self.wake_ms = self.wake_ms.filter(|at_ms| *at_ms > self.now_ms);
     }
 
     pub(super) fn take_unread(&mut self) -> Vec<Key> {

@@ -6,4 +6,5 @@ mod handover;
 mod http;
 mod log;
 mod rig;
+mod wake;
 mod websocket;
