@@ -188,8 +188,12 @@ impl Core {
         self.wake_ms = self.wake_ms.filter(|at_ms| *at_ms > self.now_ms);
     }
 
+    /// Each of them once, whatever put it on the list.
     pub(super) fn take_unread(&mut self) -> Vec<Key> {
-        std::mem::take(&mut self.unread)
+        let mut unread = std::mem::take(&mut self.unread);
+        unread.sort_unstable();
+        unread.dedup();
+        unread
     }
 
     pub(super) fn adopt(&mut self, transport: Transport) -> Option<Key> {

@@ -35,8 +35,12 @@ impl Core {
         }
     }
 
-    /// From now on the client is kept alive by pings.
+    /// From now on the client is kept alive by pings; but one that its app has closed already keeps
+    /// the deadline of its closing handshake.
     pub(super) fn keep_alive(&mut self, key: Key) {
+        if self.open_app(key).is_none() {
+            return;
+        }
         if let Some(client) = self.clients.get_mut(key) {
             client.seen_ms = self.now_ms;
             client.deadline_ms = NEVER;

@@ -15,9 +15,16 @@ use super::core::CLOSING_MS;
 const READS_PER_TURN: usize = 4;
 
 impl Engine {
-    /// Reads what a client has sent and acts on it. `ended`: the peer has ended its side, so read
-    /// on until that is seen.
-    pub(super) fn readable(&mut self, key: Key, ended: bool) {
+    /// The peer has ended its side. No event tells that again, so it is kept until it is read,
+    /// which may be in a later turn.
+    pub(super) fn ending(&mut self, key: Key) {
+        if let Some(client) = self.core.clients.get_mut(key) {
+            client.marks.insert(Marks::ENDING);
+        }
+    }
+
+    /// Reads what a client has sent and acts on it.
+    pub(super) fn readable(&mut self, key: Key) {
         let mut buffer = std::mem::take(&mut self.receive);
         for _ in 0..READS_PER_TURN {
             let Some(client) = self.core.clients.get_mut(key) else {
@@ -28,6 +35,7 @@ impl Engine {
                 client.marks.insert(Marks::UNREAD);
                 break;
             }
+            let ending = client.marks.contains(Marks::ENDING);
             match client.transport.receive(&mut buffer) {
                 Ok(Progress::Moved(bytes)) => {
                     client.count_in(bytes, &mut self.core.figures);
@@ -37,7 +45,7 @@ impl Engine {
                         self.core.arm(key);
                     }
                     self.feed(key, &mut buffer[..bytes]);
-                    if bytes < buffer.len() && !ended {
+                    if bytes < buffer.len() && !ending {
                         // Edge-triggered: a short read has emptied the socket, and what comes
                         // later makes a new edge.
                         self.receive = buffer;

@@ -49,6 +49,9 @@ impl Core {
         let wall_us = self.event_loop.wall_us();
         let mut behind_by = Vec::new();
         let mut laggards = std::mem::take(&mut self.laggards);
+        // Whoever caught up and fell behind again since is on the list twice.
+        laggards.sort_unstable();
+        laggards.dedup();
         laggards.retain(|&key| {
             let Some(client) = self.clients.get(key) else {
                 return false;
@@ -212,6 +215,9 @@ impl Core {
             .max(horizon);
         let mut oldest = u64::MAX;
         let mut halves = std::mem::take(&mut self.halves);
+        // Whoever finished one frame and was cut in the next is on the list twice.
+        halves.sort_unstable();
+        halves.dedup();
         halves.retain(|&key| {
             let half = self
                 .clients

@@ -99,7 +99,7 @@ impl Engine {
         }
         self.ready = ready;
         for key in self.core.take_unread() {
-            self.readable(key, false);
+            self.readable(key);
         }
         self.core.retry_publications();
         self.core.flush_dirty();
@@ -127,7 +127,7 @@ impl Engine {
     /// Takes a new client in. It is read from at once.
     pub fn adopt(&mut self, transport: Transport) {
         if let Some(key) = self.core.adopt(transport) {
-            self.readable(key, false);
+            self.readable(key);
             if self.core.draining.is_some() {
                 self.core.drop_idle(key);
             }
@@ -164,7 +164,10 @@ impl Engine {
             self.core.writable(key);
         }
         if event.readable {
-            self.readable(key, event.ended);
+            if event.ended {
+                self.ending(key);
+            }
+            self.readable(key);
         }
     }
 

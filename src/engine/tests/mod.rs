@@ -2,6 +2,7 @@
 
 mod api;
 mod areas;
+mod edges;
 mod handover;
 mod http;
 mod log;
