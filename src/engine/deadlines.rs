@@ -48,6 +48,19 @@ impl Core {
         }
     }
 
+    /// It has sent something, or taken something after it had been blocked: it lives, even if the
+    /// pong to our last ping is still behind what waits.
+    pub(super) fn heard_of(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        client.seen_ms = self.now_ms;
+        if client.marks.contains(Marks::PINGED) {
+            client.marks.remove(Marks::PINGED);
+            self.arm(key);
+        }
+    }
+
     fn deadline(&self, client: &Client) -> u64 {
         match &client.phase {
             Phase::Head(_) | Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => {

@@ -39,11 +39,7 @@ impl Engine {
             match client.transport.receive(&mut buffer) {
                 Ok(Progress::Moved(bytes)) => {
                     client.count_in(bytes, &mut self.core.figures);
-                    client.seen_ms = self.core.now_ms;
-                    if client.marks.contains(Marks::PINGED) {
-                        client.marks.remove(Marks::PINGED);
-                        self.core.arm(key);
-                    }
+                    self.core.heard_of(key);
                     self.feed(key, &mut buffer[..bytes]);
                     if bytes < buffer.len() && !ending {
                         // Edge-triggered: a short read has emptied the socket, and what comes

@@ -59,6 +59,8 @@ pub struct Engine {
     apps: Apps,
     receive: Box<[u8]>,
     ready: Vec<Ready>,
+    /// `settle` is at work.
+    settling: bool,
 }
 
 impl Engine {
@@ -77,6 +79,7 @@ impl Engine {
             apps,
             receive: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             ready: Vec::new(),
+            settling: false,
         })
     }
 
@@ -173,6 +176,16 @@ impl Engine {
 
     /// Carries out what could not be done while an app was running.
     fn settle(&mut self) {
+        // Whoever is accepted may have sent messages before, and what comes of them is settled by
+        // the loop that is running already: a thousand of them would be a thousand calls deep.
+        if std::mem::replace(&mut self.settling, true) {
+            return;
+        }
+        self.settle_all();
+        self.settling = false;
+    }
+
+    fn settle_all(&mut self) {
         loop {
             if let Some((key, unread)) = self.core.opened.pop() {
                 self.opened(key, unread);

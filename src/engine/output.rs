@@ -234,9 +234,7 @@ impl Core {
             return;
         }
         self.push_out(key);
-        if let Some(client) = self.clients.get_mut(key) {
-            client.seen_ms = self.now_ms;
-        }
+        self.heard_of(key);
     }
 
     /// Sends in the order that keeps frames whole: the half-sent frame, the outbox, the log.

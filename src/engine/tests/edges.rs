@@ -1,6 +1,7 @@
 //! Edges: what no event tells a second time, lists that must not grow, and clients in two states at once.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -9,9 +10,12 @@ use std::rc::Rc;
 
 use super::rig::{Peer, Rig, masked, upgrade};
 use crate::app::{Accept, App, ClientId, Context, Message, WebSocket, per_client};
-use crate::engine::client::NEVER;
+use crate::channel::ChannelName;
+use crate::engine::client::{Marks, NEVER};
 use crate::net::Transport;
+use crate::protocol::http::{Request, Status};
 use crate::protocol::websocket::Closed;
+use crate::sharedarea::ParticipantKind;
 
 #[test]
 fn lists_of_slow_clients_are_never_longer_than_there_are_clients() {
@@ -159,4 +163,178 @@ fn who_was_not_read_from_for_a_full_outbox_is_read_from_once_it_is_flushed() {
         second.receive();
         second.frames().iter().any(|(first, _)| *first == 0x8a)
     });
+}
+
+#[test]
+fn pipelined_requests_of_a_peer_that_does_not_read_cost_bounded_memory() {
+    let mut rig = Rig::new(|config| config.outbox_bytes_max = 128 * 1024);
+    let mut peer = rig.connect();
+    peer.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000).as_bytes());
+    for _ in 0..5 {
+        rig.turn();
+    }
+    let key = rig.engine.keys()[0];
+    let waiting = rig.engine.core.clients.get(key).unwrap().outbox.len();
+    assert!(waiting < 256 * 1024, "{waiting} bytes wait");
+    rig.expect_end(&mut peer);
+    let last = peer.text();
+    let last = &last[last.rfind("HTTP/1.1 200").unwrap()..];
+    assert!(last.contains("Connection: close"), "{last:.200}");
+}
+
+#[test]
+fn an_echo_to_a_peer_that_does_not_read_waits_and_is_never_refused() {
+    let mut rig = Rig::new(|config| {
+        config.app = Some("echo".to_owned());
+        config.outbox_bytes_max = 100_000;
+    });
+    let mut peer = rig.websocket("/");
+    let frame = masked(0x82, &[7; 100]);
+    let (mut sent, mut idle) = (0, 0);
+    rig.until("the engine stops reading", |_| {
+        let burst = frame.repeat(100);
+        let taken = peer.send_some(&burst[sent % frame.len()..]);
+        sent += taken;
+        idle = if taken == 0 { idle + 1 } else { 0 };
+        idle > 50
+    });
+    let whole = sent / frame.len();
+    let mut echoed = 0;
+    rig.until("everything comes back once it is read", |_| {
+        peer.receive();
+        for (first, payload) in peer.frames() {
+            assert_eq!((first, payload), (0x82, vec![7; 100]));
+            echoed += 1;
+        }
+        echoed == whole
+    });
+}
+
+#[test]
+fn what_was_published_under_a_place_does_not_go_to_the_next_channel_there() {
+    let mut rig = Rig::new(|config| config.channels_max = 1);
+    let mut peer = rig.connect();
+    // In one turn: an entry of a channel without listeners is there, and its place is given away.
+    assert!(rig.publish("others", b"not for you"));
+    peer.send(upgrade("/mine", "").as_bytes());
+    rig.turn();
+    assert!(rig.publish("mine", b"for you"));
+    rig.until("it has come", |_| {
+        peer.receive();
+        peer.received.ends_with(b"for you")
+    });
+    assert!(!peer.text().contains("not for you"), "{}", peer.text());
+}
+
+/// Accepts nobody until it may, then all at once.
+struct Waiting {
+    clients: Rc<RefCell<Vec<ClientId>>>,
+    go: Rc<Cell<bool>>,
+}
+
+impl App for Waiting {
+    fn name(&self) -> &'static str {
+        "waiting"
+    }
+
+    fn upgrade(&mut self, _: &mut Context<'_>, client: ClientId, _: &Request<'_>) {
+        self.clients.borrow_mut().push(client);
+    }
+
+    fn message(&mut self, _: &mut Context<'_>, _: ClientId, _: Message<'_>) {}
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.go.get() {
+            for client in self.clients.borrow_mut().drain(..) {
+                cx.accept(client, &Accept::default());
+            }
+        }
+        false
+    }
+}
+
+#[test]
+fn many_that_are_accepted_at_once_do_not_pile_up_on_the_stack() {
+    const CLIENTS: usize = 2000;
+    crate::sys::limits::raise_open_files().unwrap();
+    let app = Waiting {
+        clients: Rc::default(),
+        go: Rc::default(),
+    };
+    let (clients, go) = (Rc::clone(&app.clients), Rc::clone(&app.go));
+    let mut rig = Rig::with_app(|_| {}, Some(Box::new(app)));
+    let mut bytes = upgrade("/", "").into_bytes();
+    bytes.extend(masked(0x89, b"early"));
+    let mut peers = VecDeque::new();
+    for _ in 0..CLIENTS {
+        let mut peer = rig.connect();
+        peer.send(&bytes);
+        peers.push_back(peer);
+    }
+    rig.until("all have asked", |_| clients.borrow().len() == CLIENTS);
+    go.set(true);
+    rig.until("all are answered", |_| {
+        peers.retain_mut(|peer| {
+            peer.receive();
+            !peer.received.ends_with(b"\x8a\x05early")
+        });
+        peers.is_empty()
+    });
+}
+
+#[test]
+fn a_message_too_large_is_refused_also_while_others_wait() {
+    let mut rig = Rig::new(|_| {});
+    let pinning = rig.area.join(ParticipantKind::Worker, 3).unwrap();
+    assert!(pinning.pin(0));
+    let core = &mut rig.engine.core;
+    let channel = ChannelName::parse("news").unwrap();
+    while core.waiting.is_empty() {
+        let message = Message::binary(vec![0; 8000]);
+        core.publish_or_wait(channel, &message).unwrap();
+    }
+    let message = Message::binary(vec![0; 100_000]);
+    assert!(core.publish_or_wait(channel, &message).is_err());
+}
+
+#[test]
+fn who_takes_what_waited_is_not_dead_although_its_pong_is_late() {
+    let mut rig = Rig::new(|config| config.app = Some("echo".to_owned()));
+    let mut peer = rig.websocket("/");
+    let frame = masked(0x82, &vec![7; 900_000]);
+    let mut sent = 0;
+    rig.until("the answer does not fit into the socket", |rig| {
+        sent += peer.send_some(&frame[sent..]);
+        let key = rig.engine.keys()[0];
+        !rig.engine.core.clients.get(key).unwrap().outbox.is_empty()
+    });
+    let key = rig.engine.keys()[0];
+    let client = rig.engine.core.clients.get_mut(key).unwrap();
+    client.marks.insert(Marks::PINGED);
+    rig.until("it counts as heard of", |rig| {
+        peer.receive();
+        let client = rig.engine.core.clients.get(key).unwrap();
+        assert!(!client.outbox.is_empty() || !client.marks.contains(Marks::PINGED));
+        !client.marks.contains(Marks::PINGED)
+    });
+}
+
+#[test]
+fn an_async_fn_that_refuses_and_goes_on_waiting_is_ended() {
+    let token = Rc::new(());
+    let held = Rc::downgrade(&token);
+    let app = per_client(move |mut ws: WebSocket| {
+        let token = Rc::clone(&token);
+        async move {
+            ws.reject(Status::FORBIDDEN, "no")?;
+            let waited = ws.recv().await.map(|_| ());
+            drop(token);
+            waited
+        }
+    });
+    let mut rig = Rig::with_app(|_| {}, Some(Box::new(app)));
+    let mut peer = rig.connect();
+    peer.send(upgrade("/", "").as_bytes());
+    rig.expect_end(&mut peer);
+    assert_eq!(held.strong_count(), 1, "only the app's own is left");
 }
