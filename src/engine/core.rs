@@ -74,6 +74,8 @@ pub(super) struct Core {
     /// Clients that may be behind, and when to look at them next.
     pub(super) laggards: Vec<Key>,
     pub(super) laggards_due_ms: u64,
+    /// The board says that somebody is behind.
+    pub(super) laggards_shown: bool,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_bytes: usize,
     /// Clients that may have input of which no event will tell.
@@ -85,6 +87,8 @@ pub(super) struct Core {
     /// Everybody is to leave, with this close code.
     pub(super) draining: Option<CloseCode>,
     pub(super) farewells: Farewells,
+    /// When an app wants to be called at the latest.
+    pub(super) wake_ms: Option<u64>,
     /// The next turn must not wait.
     pub(super) again: bool,
     pub(super) delivered: u64,
@@ -127,6 +131,7 @@ impl Core {
             rescued: Rescued::default(),
             laggards: Vec::new(),
             laggards_due_ms: 0,
+            laggards_shown: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             unread: Vec::new(),
@@ -134,6 +139,7 @@ impl Core {
             gone: Vec::new(),
             draining: None,
             farewells: Farewells::default(),
+            wake_ms: None,
             again: false,
             delivered: 0,
             lapped: 0,
@@ -148,7 +154,7 @@ impl Core {
     /// Waits for something to do, but not when there is something already.
     pub(super) fn wait(&mut self, wait_max: Duration, ready: &mut Vec<Ready>) -> io::Result<()> {
         let mut timeout = wait_max;
-        if let Some(at_ms) = self.timers.next() {
+        for at_ms in self.timers.next().into_iter().chain(self.wake_ms) {
             timeout = timeout.min(Duration::from_millis(at_ms.saturating_sub(self.now_ms)));
         }
         if !self.farewells.is_empty() {
@@ -180,6 +186,11 @@ impl Core {
             self.participant.unpark();
         }
         knows_all
+    }
+
+    /// Forgets a wish to be called whose time has come.
+    pub(super) fn meet_wake(&mut self) {
+        self.wake_ms = self.wake_ms.filter(|at_ms| *at_ms > self.now_ms);
     }
 
     /// Each of them once, whatever put it on the list.

@@ -210,11 +210,27 @@ impl Engine {
 }
 
 impl super::core::Core {
-    /// After our close frame the peer has this long to answer.
+    /// After our close frame the peer has some time to answer.
     pub(super) fn await_closing(&mut self, key: Key) {
+        self.await_closing_for(key, CLOSING_MS);
+    }
+
+    /// The same with another time, in milliseconds.
+    pub(super) fn await_closing_for(&mut self, key: Key, wait_ms: u64) {
         if let Some(client) = self.clients.get_mut(key) {
-            client.deadline_ms = self.now_ms + CLOSING_MS;
+            client.deadline_ms = self.now_ms + wait_ms;
             self.arm(key);
+        }
+    }
+
+    /// Whoever is closing already has no longer for it than the usual time from now on.
+    pub(super) fn hurry_closing(&mut self, key: Key) {
+        if let Some(client) = self.clients.get(key)
+            && let Phase::Open(connection) = &client.phase
+            && connection.state() == State::LocalClosing
+            && client.deadline_ms > self.now_ms + CLOSING_MS
+        {
+            self.await_closing(key);
         }
     }
 }

@@ -115,6 +115,7 @@ impl Engine {
                 app.area_updated(&mut Context::new(core), area, updates);
             }
         }
+        core.meet_wake();
         for app in apps.iter_mut() {
             core.again |= app.turn(&mut Context::new(core));
         }

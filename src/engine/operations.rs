@@ -189,6 +189,14 @@ impl Operations for Core {
     fn now_ms(&self) -> u64 {
         self.now_ms
     }
+
+    fn wall_ms(&self) -> u64 {
+        self.event_loop.wall_us() / 1000
+    }
+
+    fn wake_at(&mut self, at_ms: u64) {
+        self.wake_ms = Some(self.wake_ms.map_or(at_ms, |asked| asked.min(at_ms)));
+    }
 }
 
 impl Core {

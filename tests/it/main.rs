@@ -44,6 +44,8 @@ mod server;
 #[cfg(test)]
 mod slow;
 #[cfg(test)]
+mod slow_policies;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod stats;

@@ -49,6 +49,8 @@ pub(crate) struct Peer<S = TcpStream> {
     stream: S,
     input: Vec<u8>,
     done: usize,
+    /// Payloads of the pongs that [`Peer::read`] has come across.
+    pongs: Vec<Vec<u8>>,
     /// permessage-deflate was agreed, each message by itself.
     deflate: bool,
 }
@@ -127,6 +129,7 @@ impl<S: Read + Write + Debug> Peer<S> {
             stream,
             input: Vec::new(),
             done: 0,
+            pongs: Vec::new(),
             deflate: false,
         };
         let end = loop {
@@ -168,6 +171,15 @@ impl<S: Read + Write + Debug> Peer<S> {
         self.stream.write_all(&masked(CLOSE, &code.to_be_bytes()))
     }
 
+    pub(crate) fn ping(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.stream.write_all(&masked(PING, payload))
+    }
+
+    /// Payloads of the pongs that have come between what was read.
+    pub(crate) fn pongs(&self) -> &[Vec<u8>] {
+        &self.pongs
+    }
+
     /// What comes next; pings are answered on the way. The error is that of a read that takes too long.
     pub(crate) fn read(&mut self) -> io::Result<Event> {
         loop {
@@ -190,7 +202,10 @@ impl<S: Read + Write + Debug> Peer<S> {
                     let _gone = self.stream.write_all(&masked(PONG, &payload));
                     continue;
                 }
-                PONG => continue,
+                PONG => {
+                    self.pongs.push(payload);
+                    continue;
+                }
                 _ => panic!("a frame with opcode {opcode} came"),
             });
         }

@@ -7,4 +7,5 @@ mod handover;
 mod http;
 mod log;
 mod rig;
+mod wake;
 mod websocket;
