@@ -42,8 +42,15 @@ fn term_lets_clients_go_with_1001_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn int_does_the_same() {
-    ends_politely_on(Signal::SIGINT);
+fn int_tells_clients_and_does_not_wait_for_them() {
+    let mut server = Server::start(MASTER, &["--processes", "2", "--drain-timeout", "3600"]);
+    let mut clients: Vec<Peer> = (0..8).map(|_| Peer::of(&server, "/news")).collect();
+    server.signal(Signal::SIGINT);
+    // Not one of them answers.
+    assert_eq!(server.ended().code(), Some(0));
+    for client in &mut clients {
+        assert_eq!(client.read().unwrap(), Event::Close(Some(1001)));
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Tests of the whole way from arguments to plain data.
 
+mod operated;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
