@@ -1,4 +1,4 @@
-//! Reloads under load: clients that listen, clients that talk, compressed ones too, over TCP and unix sockets, and
+//! Reloads and upgrades under load: clients that listen, clients that talk, compressed ones too, over TCP and unix sockets, and
 //! not one of them may notice that its worker is replaced again and again.
 //!
 //! By default a short run with few clients; `BELLWETHER_SOAK_SECONDS` and `BELLWETHER_SOAK_CLIENTS` make it a soak.
@@ -154,7 +154,7 @@ fn hear_all(members: &mut [Member], wait: Duration) -> Duration {
 }
 
 #[test]
-fn nobody_notices_reloads() {
+fn nobody_notices_reloads_and_upgrades() {
     raise_own_limit();
     let folder = crate::server::folder();
     let unix = folder.path().join("front.sock");
@@ -166,6 +166,8 @@ fn nobody_notices_reloads() {
             "2",
             "--mount",
             "/echo=app:echo",
+            "--settle",
+            "0.1",
             "--socket",
             unix_text,
         ],
@@ -188,7 +190,13 @@ fn nobody_notices_reloads() {
             publish_at = Instant::now() + PUBLISH_EVERY;
         }
         if Instant::now() >= reload_at {
-            server.signal(Signal::SIGHUP);
+            // Every third time the whole program is replaced.
+            let upgrade = reloads % 3 == 2;
+            server.signal(if upgrade {
+                Signal::SIGUSR2
+            } else {
+                Signal::SIGHUP
+            });
             reloads += 1;
             reload_at = Instant::now() + RELOAD_EVERY;
         }
@@ -206,7 +214,7 @@ fn nobody_notices_reloads() {
     assert!(after.worker_pids().iter().all(|pid| !before.contains(pid)));
     assert_eq!(usize::try_from(after.clients()).expect("it fits"), clients);
     eprintln!(
-        "{clients} clients, {reloads} reloads, {published} messages: nobody noticed; the longest silence of a client \
+        "{clients} clients, {reloads} reloads and upgrades, {published} messages: nobody noticed; the longest silence of a client \
          was {worst:?}"
     );
 }
