@@ -117,11 +117,10 @@ impl Master<'_> {
 
     /// When [`Self::look`] is wanted; None while there is nothing to look at.
     pub(super) fn next_look_ms(&self) -> Option<u64> {
-        let operations = &self.generations.latest().config.operations;
         let wanted = !self.touch.is_empty()
+            || !self.sharing.is_over()
             || self.limits() != Limits::default()
-            || self.notifier.watchdog_ms().is_some()
-            || !operations.touch_reload.is_empty();
+            || self.notifier.watchdog_ms().is_some();
         wanted.then_some(self.look_ms)
     }
 
@@ -145,6 +144,7 @@ impl Master<'_> {
             log::info!("{} was touched", path.display());
             self.tell(Event::Reload)?;
         }
+        self.share();
         let limits = self.limits();
         let sights = self.sights(limits);
         for finding in self.health.look(self.now_ms, limits, &sights) {

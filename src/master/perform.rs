@@ -46,7 +46,10 @@ impl Master<'_> {
                 code,
                 timeout_ms,
             } => self.replace(slot, by, code, timeout_ms),
-            Action::Share { slot } => self.share(slot),
+            Action::Share { slot } => {
+                self.sharing.begin(slot);
+                self.share();
+            }
             Action::Accept { slot, on } => self.roster.order(slot, Order::Accept { on }),
             Action::Stop { slot } => self.roster.order(slot, Order::Stop),
             Action::Kill { slot, pid } => {
@@ -126,8 +129,13 @@ impl Master<'_> {
         self.roster.order(slot, order);
     }
 
-    fn share(&self, slot: u16) {
-        for (giver, clients) in share::shares(&self.loads(), slot) {
+    /// Asks workers to give others their share, as long as somebody new lacks clients.
+    pub(super) fn share(&mut self) {
+        if self.sharing.is_over() {
+            return;
+        }
+        let loads = self.loads();
+        for (giver, clients, slot) in self.sharing.gifts(&loads) {
             log::info!("worker {giver} gives {clients} clients to worker {slot}");
             self.roster
                 .order(giver, Order::GiveAway { to: slot, clients });

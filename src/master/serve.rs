@@ -21,10 +21,11 @@ use super::notify::Notifier;
 use super::outside::{Desk, Outside};
 use super::probe::Probe;
 use super::roster::Roster;
+use super::share::Sharing;
 use super::signals::Signals;
 use super::start::Start;
 use super::stats::{self, StatsServer};
-use super::supervisor::{Event, SlotState, Supervisor};
+use super::supervisor::{Action, Event, SlotState, Supervisor};
 use super::touch::Touch;
 use super::upgrade::Program;
 use super::{LoadConfig, logging, notes, place};
@@ -92,6 +93,8 @@ pub(super) struct Master<'c> {
     /// Why the last reload or upgrade was refused.
     pub(super) reason: String,
     pub(super) touch: Touch,
+    /// New workers that still lack clients of the others.
+    pub(super) sharing: Sharing,
     pub(super) health: Health,
     pub(super) notifier: Notifier,
     /// Who waits for us to be ready in the background.
@@ -123,6 +126,7 @@ impl<'c> Master<'c> {
             probe: None,
             reason: String::new(),
             touch,
+            sharing: Sharing::default(),
             health: Health::default(),
             notifier: start.notifier,
             starter: start.starter,
@@ -369,20 +373,25 @@ impl<'c> Master<'c> {
     /// Tells the supervisor and does what it wants, until it wants nothing more.
     pub(super) fn tell(&mut self, event: Event) -> ControlFlow<Leave> {
         let mut actions = Vec::new();
-        self.supervisor.handle(event, self.now_ms, &mut actions);
+        self.ask_supervisor(event, &mut actions);
         let mut done = 0;
         while let Some(action) = actions.get(done).cloned() {
             done += 1;
             if let Some(answer) = self.perform(action)? {
-                self.supervisor.handle(answer, self.now_ms, &mut actions);
+                self.ask_supervisor(answer, &mut actions);
             }
         }
+        let latest = self.generations.number();
+        notes::show(&self.supervisor, latest, &self.area, &self.participant);
+        ControlFlow::Continue(())
+    }
+
+    /// What nobody needs any more is gone before anybody is told that it is.
+    fn ask_supervisor(&mut self, event: Event, actions: &mut Vec<Action>) {
+        self.supervisor.handle(event, self.now_ms, actions);
         let supervisor = &self.supervisor;
         self.generations
             .retain(|generation| supervisor.needs_generation(generation));
-        let latest = self.generations.number();
-        notes::show(supervisor, latest, &self.area, &self.participant);
-        ControlFlow::Continue(())
     }
 
     pub(super) fn slots_that(&self, is: impl Fn(SlotState) -> bool) -> Vec<u16> {

@@ -2,10 +2,53 @@
 //!
 //! It must not know why somebody came.
 
+use std::collections::BTreeMap;
+
 use crate::sharedarea::ParticipantView;
 
 /// Fewer are not worth moving.
 const CLIENTS_MIN: u32 = 2;
+
+/// So often the others are asked to give a new worker its share: who is busy giving to somebody else
+/// does not listen.
+const TRIES: u8 = 10;
+
+/// New workers, and how often the others are still asked.
+#[derive(Debug, Default)]
+pub(super) struct Sharing {
+    tries_left: BTreeMap<u16, u8>,
+}
+
+impl Sharing {
+    /// A worker has come.
+    pub(super) fn begin(&mut self, slot: u16) {
+        self.tries_left.insert(slot, TRIES);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.tries_left.is_empty()
+    }
+
+    /// Who is to be asked now for how many clients, and for whom; with what each of them has.
+    pub(super) fn gifts(&mut self, loads: &[(u16, u32)]) -> Vec<(u16, u32, u16)> {
+        let mut gifts: Vec<(u16, u32, u16)> = Vec::new();
+        self.tries_left.retain(|slot, tries_left| {
+            if !loads.iter().any(|(known, _)| known == slot) {
+                return false;
+            }
+            let before = gifts.len();
+            for (giver, clients) in shares(loads, *slot) {
+                if !gifts.iter().any(|(busy, ..)| *busy == giver) {
+                    gifts.push((giver, clients, *slot));
+                }
+            }
+            let wanted = !shares(loads, *slot).is_empty();
+            *tries_left = tries_left.saturating_sub(u8::from(gifts.len() > before));
+            wanted && *tries_left > 0
+        });
+        gifts
+    }
+}
 
 /// What a worker has and is about to get.
 pub(super) fn load(view: &ParticipantView) -> u32 {
@@ -49,6 +92,28 @@ mod tests {
         let loads = [(1, 7_000), (2, 7_000), (3, 500), (4, 0)];
         let gifts = shares(&loads, 4);
         assert_eq!(gifts, [(1, 3_375), (2, 250)], "no more than it needs");
+    }
+
+    #[test]
+    fn a_giver_gives_to_one_at_a_time_until_all_have_enough() {
+        let mut sharing = Sharing::default();
+        sharing.begin(2);
+        sharing.begin(3);
+        assert_eq!(sharing.gifts(&[(1, 30), (2, 0), (3, 0)]), [(1, 10, 2)]);
+        assert_eq!(sharing.gifts(&[(1, 20), (2, 10), (3, 0)]), [(1, 10, 3)]);
+        assert!(!sharing.is_over());
+        assert_eq!(sharing.gifts(&[(1, 10), (2, 10), (3, 10)]), []);
+        assert!(sharing.is_over());
+        sharing.begin(4);
+        assert_eq!(sharing.gifts(&[(1, 10)]), [], "it is gone");
+        assert!(sharing.is_over());
+        sharing.begin(2);
+        let tries = (0..100).take_while(|_| !sharing.gifts(&[(1, 9), (2, 0)]).is_empty());
+        assert_eq!(
+            tries.count(),
+            usize::from(TRIES),
+            "nobody is asked for ever"
+        );
     }
 
     #[test]

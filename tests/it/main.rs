@@ -28,6 +28,14 @@ mod limits;
 #[cfg(test)]
 mod numbered;
 #[cfg(test)]
+mod ops_commands;
+#[cfg(test)]
+mod ops_failures;
+#[cfg(test)]
+mod ops_place;
+#[cfg(test)]
+mod ops_reload;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod peer;
