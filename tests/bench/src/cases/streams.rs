@@ -89,8 +89,9 @@ pub(super) fn stalled(machine: &Machine, stall: Duration) -> Result<Case, Failur
         note("during", "pss_stalled", MIB, None),
         note("after", "pss_after", MIB, None),
         note("publisher blocked ms", "publisher_blocked_ms", 1.0, None),
-        note("others' p99 ms", "p99_with_us", 1e3, None),
-        note("that is times p99 before", "p99_change", 1.0, Some(1.5)),
+        note("others' p99 ms before", "p99_before_us", 1e3, None),
+        note("during", "p99_with_us", 1e3, None),
+        note("that is times", "p99_change", 1.0, Some(1.5)),
         note("others' lost", "lost", 1.0, Some(0.0)),
         note(
             "stalled: share closed with 1013",
@@ -103,7 +104,7 @@ pub(super) fn stalled(machine: &Machine, stall: Duration) -> Result<Case, Failur
         note("got each", "stalled_received", 1.0, None),
     ];
     case.rounds_max = 2;
-    case.extra = stall;
+    case.extra = stall + Duration::from_secs(5);
     Ok(case)
 }
 
