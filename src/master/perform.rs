@@ -348,6 +348,7 @@ fn warn_of_restart(before: &Config, after: &Config) {
         ("instance", before.instance != after.instance),
         ("run-dir", before.run_dir != after.run_dir),
         ("log-level", before.log_level != after.log_level),
+        ("log-format", before.log_format != after.log_format),
         ("master-fifo", was.master_fifo != is.master_fifo),
         ("pidfile", was.pidfile != is.pidfile),
         ("daemonize", was.daemonize != is.daemonize),

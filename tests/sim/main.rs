@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod tally;
+#[cfg(test)]
 mod world;
 
 use world::World;
@@ -29,7 +31,7 @@ fn the_supervisor_keeps_its_rules_in_random_lives() {
         World::new(seed, true).live(STEPS);
         return;
     }
-    let mut tally = world::Tally::default();
+    let mut tally = tally::Tally::default();
     for seed in 0..number_from_environment("SIM_SEEDS").unwrap_or(SEEDS) {
         let life = std::panic::catch_unwind(|| World::new(seed, false).live(STEPS));
         match life {

@@ -1,12 +1,11 @@
 //! The world around the supervisor: processes with random characters, signals, and a clock that may jump.
 
-use bellwether::master::supervisor::{
-    Action, Change, Event, Haste, Notice, Policy, Snapshot, Supervisor, Wanted,
-};
+use bellwether::master::supervisor::{Action, Event, Haste, Policy, Snapshot, Supervisor, Wanted};
 use bellwether::sys::process::Exit;
 use nix::unistd::Pid;
 
 use super::rules::Rules;
+use super::tally::Tally;
 
 /// splitmix64: small, and the same on every machine.
 #[derive(Debug)]
@@ -59,121 +58,6 @@ struct Weather {
     probe_hangs: u64,
     exec_fails: u64,
     clock_jumps: u64,
-}
-
-/// How often things happened over all seeds.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    reloads_done: u64,
-    reloads_failed: u64,
-    reloads_refused: u64,
-    upgrades_done: u64,
-    renewals_done: u64,
-    scaled: u64,
-    scaled_short: u64,
-    pauses: u64,
-    stuck: u64,
-    probes_overdue: u64,
-    storms: u64,
-    cannot_boot: u64,
-    nobody_left: u64,
-    overdue: u64,
-    jumps: u64,
-    clean_ends: u64,
-}
-
-impl Tally {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.reloads_done += other.reloads_done;
-        self.reloads_failed += other.reloads_failed;
-        self.reloads_refused += other.reloads_refused;
-        self.upgrades_done += other.upgrades_done;
-        self.renewals_done += other.renewals_done;
-        self.scaled += other.scaled;
-        self.scaled_short += other.scaled_short;
-        self.pauses += other.pauses;
-        self.stuck += other.stuck;
-        self.probes_overdue += other.probes_overdue;
-        self.storms += other.storms;
-        self.cannot_boot += other.cannot_boot;
-        self.nobody_left += other.nobody_left;
-        self.overdue += other.overdue;
-        self.jumps += other.jumps;
-        self.clean_ends += other.clean_ends;
-    }
-
-    pub(super) fn assert_everything_happened(&self) {
-        let Self {
-            reloads_done,
-            reloads_failed,
-            reloads_refused,
-            upgrades_done,
-            renewals_done,
-            scaled,
-            scaled_short,
-            pauses,
-            stuck,
-            probes_overdue,
-            storms,
-            cannot_boot,
-            nobody_left,
-            overdue,
-            jumps,
-            clean_ends,
-        } = *self;
-        let counts = [
-            reloads_done,
-            reloads_failed,
-            reloads_refused,
-            upgrades_done,
-            renewals_done,
-            scaled,
-            scaled_short,
-            pauses,
-            stuck,
-            probes_overdue,
-            storms,
-            cannot_boot,
-            nobody_left,
-            overdue,
-            jumps,
-            clean_ends,
-        ];
-        assert!(counts.iter().all(|count| *count > 0), "{self:?}");
-    }
-
-    fn count(&mut self, notice: &Notice) {
-        match notice {
-            Notice::ReloadDone { change, .. } => match change {
-                Change::Reload => self.reloads_done += 1,
-                Change::Upgrade => self.upgrades_done += 1,
-                Change::Renewal => self.renewals_done += 1,
-            },
-            Notice::ReloadFailed { .. } => self.reloads_failed += 1,
-            Notice::ReloadRefused { .. } => self.reloads_refused += 1,
-            Notice::Scaled { serving, wanted } if serving == wanted => self.scaled += 1,
-            Notice::Scaled { .. } => self.scaled_short += 1,
-            Notice::Accepting { .. } => self.pauses += 1,
-            Notice::Stuck { .. } => self.stuck += 1,
-            Notice::ProbeOverdue { .. } => self.probes_overdue += 1,
-            Notice::Storm { .. } => self.storms += 1,
-            Notice::CannotBoot { .. } => self.cannot_boot += 1,
-            Notice::NobodyLeft => self.nobody_left += 1,
-            Notice::Overdue { .. } => self.overdue += 1,
-            Notice::AllReady { .. }
-            | Notice::Ready { .. }
-            | Notice::Crashed { .. }
-            | Notice::Left { .. }
-            | Notice::ReloadBegins { .. }
-            | Notice::ReloadQueued { .. }
-            | Notice::ReloadIgnored { .. }
-            | Notice::Scaling { .. }
-            | Notice::ScaleIgnored
-            | Notice::Replaced { .. }
-            | Notice::Draining { .. }
-            | Notice::StoppingNow => {}
-        }
-    }
 }
 
 pub(super) struct World {
