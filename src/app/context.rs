@@ -92,7 +92,7 @@ pub trait Operations {
         message: &Message<'_>,
     ) -> Result<Published, PublishError>;
     /// See [`Context::status`].
-    fn status(&self) -> Status;
+    fn status(&mut self) -> Status;
     /// The shared area.
     fn shared_area(&self) -> &SharedArea;
     /// See [`Context::send_from_area`].
@@ -117,6 +117,10 @@ pub trait Operations {
     fn resume(&mut self, client: ClientId);
     /// See [`Context::now_ms`].
     fn now_ms(&self) -> u64;
+    /// See [`Context::wall_ms`].
+    fn wall_ms(&self) -> u64;
+    /// See [`Context::wake_at`].
+    fn wake_at(&mut self, at_ms: u64);
 }
 
 /// An application's hands. Calls about a client that is gone do nothing.
@@ -204,7 +208,7 @@ impl<'a> Context<'a> {
     }
 
     /// What the server shows of itself, all workers included. Walks the channel table.
-    pub fn status(&self) -> Status {
+    pub fn status(&mut self) -> Status {
         self.operations.status()
     }
 
@@ -280,5 +284,16 @@ impl<'a> Context<'a> {
     /// The time of this turn, in milliseconds since the worker started.
     pub fn now_ms(&self) -> u64 {
         self.operations.now_ms()
+    }
+
+    /// The wall clock, in milliseconds of Unix time: for stamps that other processes read.
+    pub fn wall_ms(&self) -> u64 {
+        self.operations.wall_ms()
+    }
+
+    /// The loop turns at this time at the latest, as [`Self::now_ms`] counts, and [`super::App::turn`]
+    /// is called then. It does so once; of several times that were asked for, the earliest counts.
+    pub fn wake_at(&mut self, at_ms: u64) {
+        self.operations.wake_at(at_ms);
     }
 }

@@ -221,7 +221,8 @@ pub trait App {
         let _: (&Context<'_>, u8, u64) = (cx, area, updates);
     }
 
-    /// A turn of the loop is about to end. `true` asks for another one without waiting.
+    /// A turn of the loop is about to end. `true` asks for another one without waiting;
+    /// [`Context::wake_at`] asks for one at a time.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         let _: &Context<'_> = cx;
         false

@@ -139,7 +139,10 @@ impl Batch {
         entry: &Entry,
     ) -> Option<ChannelId> {
         if let Some(index) = entry.channel {
-            return subscriptions.at_table_index(index);
+            // The place may have been another channel's when this was published.
+            return subscriptions
+                .at_table_index(index)
+                .filter(|_| area.is_of_channel_now(entry));
         }
         if !subscriptions.has_unindexed() {
             return None;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::status::{AreaStatus, Status};
+use crate::status::{AreaStatus, LaggardStatus, Status};
 
 /// Headings and rows as aligned columns.
 struct Table {
@@ -69,6 +69,10 @@ pub(super) fn table(status: &Status) -> String {
         log.would_block,
         log.recoveries
     );
+    if !status.laggards.is_empty() {
+        page.push_str(&laggards(&status.laggards));
+        page.push('\n');
+    }
     if !status.areas.is_empty() {
         page.push_str(&areas(&status.areas));
         page.push('\n');
@@ -86,6 +90,7 @@ fn workers(status: &Status, page: &mut String) {
         "clients",
         "subscriptions",
         "behind",
+        "lagging",
         "delivered",
         "lapped",
         "stale",
@@ -100,12 +105,38 @@ fn workers(status: &Status, page: &mut String) {
             worker.clients.to_string(),
             worker.subscriptions.to_string(),
             worker.behind.to_string(),
+            worker.lag.clients.to_string(),
             worker.delivered.to_string(),
             worker.lapped.to_string(),
             worker.stale.to_string(),
         ]);
     }
     table.write(page);
+}
+
+/// The table of clients that lag furthest.
+fn laggards(laggards: &[LaggardStatus]) -> String {
+    let mut table = Table::new(&[
+        "slow client",
+        "worker",
+        "channel",
+        "messages behind",
+        "bytes",
+        "seconds",
+    ]);
+    for laggard in laggards {
+        table.rows.push(vec![
+            laggard.address.clone().unwrap_or_else(|| "unix".to_owned()),
+            laggard.worker.to_string(),
+            laggard.channel.clone().unwrap_or_else(|| "-".to_owned()),
+            laggard.entries.to_string(),
+            laggard.bytes.to_string(),
+            format!("{}.{}", laggard.ms / 1000, laggard.ms % 1000 / 100),
+        ]);
+    }
+    let mut page = String::new();
+    table.write(&mut page);
+    page
 }
 
 /// The table of plain areas.
@@ -169,7 +200,7 @@ fn duration(ms: u64) -> String {
 /// A status for tests.
 #[cfg(test)]
 pub(super) fn example() -> Status {
-    use crate::status::{ChannelStatus, LogStatus, WorkerStatus};
+    use crate::status::{ChannelStatus, LagStatus, LogStatus, WorkerStatus};
 
     let worker = |slot, pid: Option<i32>, state: &str| WorkerStatus {
         slot,
@@ -190,7 +221,13 @@ pub(super) fn example() -> Status {
         uptime_ms: 3_725_000,
         listeners: vec!["[::]:3032".into()],
         workers: vec![
-            worker(1, Some(4712), "serving"),
+            WorkerStatus {
+                lag: LagStatus {
+                    clients: 1,
+                    ..LagStatus::default()
+                },
+                ..worker(1, Some(4712), "serving")
+            },
             worker(2, None, "abandoned"),
         ],
         log: LogStatus {
@@ -201,6 +238,14 @@ pub(super) fn example() -> Status {
             spool_bytes: 16 << 20,
             ..LogStatus::default()
         },
+        laggards: vec![LaggardStatus {
+            worker: 1,
+            address: Some("192.0.2.7:50000".into()),
+            channel: Some("news".into()),
+            entries: 250,
+            bytes: 25_000,
+            ms: 1_250,
+        }],
         areas: vec![AreaStatus {
             id: 0,
             name: Some("frames".into()),
@@ -232,11 +277,14 @@ mod tests {
 instance 3032, running, master pid 4711, bellwether 0.1.0, up 1 h 2 min
 listening on [::]:3032
 
-  worker  pid   generation  state      clients  subscriptions  behind  delivered  lapped  stale
-  1       4712  1           serving    12       12             0       120        0       0
-  2       -     -           abandoned  12       12             0       120        0       0
+  worker  pid   generation  state      clients  subscriptions  behind  lagging  delivered  lapped  stale
+  1       4712  1           serving    12       12             0       1        120        0       0
+  2       -     -           abandoned  12       12             0       0        120        0       0
 
 log: 10 messages published (1000 bytes, spool 16384 KiB), 240 delivered, 0 clients lapped, 3 stale, 0 would block, 0 recoveries
+
+  slow client      worker  channel  messages behind  bytes  seconds
+  192.0.2.7:50000  1       news     250              25000  1.2
 
   area  name    kind    bytes  used  updates  hits  lock
   0     frames  memory  4096   -     7        0     2 reading

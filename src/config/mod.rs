@@ -32,5 +32,5 @@ pub use environment::{Activation, Environment, program_path};
 pub use files::read_files;
 pub use operations::{Operations, Orphans};
 pub use page::options_page;
-pub use resolved::{Config, ConfigError, LogFormat, Mount, PROCESSES_MAX, resolve};
+pub use resolved::{Config, ConfigError, LogFormat, Mount, PROCESSES_MAX, StatsStyle, resolve};
 pub use secret::Secret;

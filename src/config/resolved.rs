@@ -31,6 +31,15 @@ pub struct Mount {
     pub app: String,
 }
 
+/// How statistics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StatsStyle {
+    /// In answer to an HTTP request.
+    pub http: bool,
+    /// Without white space.
+    pub minified: bool,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -49,6 +58,10 @@ pub struct Config {
     pub api: Vec<Address>,
     /// What requests to the API must carry.
     pub api_token: Option<Secret>,
+    /// Where statistics in uWSGI's form are written to who connects.
+    pub stats: Vec<Address>,
+    /// How they are written.
+    pub stats_style: StatsStyle,
     /// The kernel's queue of connections that nobody has accepted yet.
     pub listen_backlog: i32,
     /// Mode of unix sockets; None leaves it to the umask.
@@ -279,6 +292,8 @@ impl Config {
             sockets: Vec::new(),
             api: Vec::new(),
             api_token: None,
+            stats: Vec::new(),
+            stats_style: StatsStyle::default(),
             listen_backlog: 1024,
             chmod_socket: None,
             processes: 1,

@@ -59,6 +59,8 @@ bitflags::bitflags! {
         const FROZEN = 1 << 7;
         /// What was described of it when it was frozen is not true any more.
         const CHANGED = 1 << 8;
+        /// An event has told that the peer has ended its side, which was not read yet.
+        const ENDING = 1 << 9;
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) const LINGER_MS: u64 = 2_000;
 /// How long the peer may take to answer our close frame.
 pub(super) const CLOSING_MS: u64 = 5_000;
 
+/// The board is told what has happened so often: nothing is decided by it, and a busy turn is short.
+const FIGURES_MS: u64 = 10;
+
 /// A conversation that is over.
 #[derive(Debug)]
 pub(super) struct Gone {
@@ -71,6 +74,8 @@ pub(super) struct Core {
     /// Clients that may be behind, and when to look at them next.
     pub(super) laggards: Vec<Key>,
     pub(super) laggards_due_ms: u64,
+    /// The board says that somebody is behind.
+    pub(super) laggards_shown: bool,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_bytes: usize,
     /// Clients that may have input of which no event will tell.
@@ -82,12 +87,15 @@ pub(super) struct Core {
     /// Everybody is to leave, with this close code.
     pub(super) draining: Option<CloseCode>,
     pub(super) farewells: Farewells,
+    /// When an app wants to be called at the latest.
+    pub(super) wake_ms: Option<u64>,
     /// The next turn must not wait.
     pub(super) again: bool,
     pub(super) delivered: u64,
     pub(super) lapped: u64,
-    /// What has happened since the board was told last.
+    /// What has happened since the board was told last, and when it is told next.
     pub(super) figures: Figures,
+    figures_due_ms: u64,
     /// Announced ranges that a client did not get because they had changed.
     pub(super) stale: u64,
     /// Areas that apps want to be told about.
@@ -123,6 +131,7 @@ impl Core {
             rescued: Rescued::default(),
             laggards: Vec::new(),
             laggards_due_ms: 0,
+            laggards_shown: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             unread: Vec::new(),
@@ -130,10 +139,12 @@ impl Core {
             gone: Vec::new(),
             draining: None,
             farewells: Farewells::default(),
+            wake_ms: None,
             again: false,
             delivered: 0,
             lapped: 0,
             figures: Figures::default(),
+            figures_due_ms: 0,
             stale: 0,
             watched: Vec::new(),
             now_ms,
@@ -143,7 +154,7 @@ impl Core {
     /// Waits for something to do, but not when there is something already.
     pub(super) fn wait(&mut self, wait_max: Duration, ready: &mut Vec<Ready>) -> io::Result<()> {
         let mut timeout = wait_max;
-        if let Some(at_ms) = self.timers.next() {
+        for at_ms in self.timers.next().into_iter().chain(self.wake_ms) {
             timeout = timeout.min(Duration::from_millis(at_ms.saturating_sub(self.now_ms)));
         }
         if !self.farewells.is_empty() {
@@ -177,8 +188,17 @@ impl Core {
         knows_all
     }
 
+    /// Forgets a wish to be called whose time has come.
+    pub(super) fn meet_wake(&mut self) {
+        self.wake_ms = self.wake_ms.filter(|at_ms| *at_ms > self.now_ms);
+    }
+
+    /// Each of them once, whatever put it on the list.
     pub(super) fn take_unread(&mut self) -> Vec<Key> {
-        std::mem::take(&mut self.unread)
+        let mut unread = std::mem::take(&mut self.unread);
+        unread.sort_unstable();
+        unread.dedup();
+        unread
     }
 
     pub(super) fn adopt(&mut self, transport: Transport) -> Option<Key> {
@@ -313,6 +333,15 @@ impl Core {
             .count_lapped(std::mem::take(&mut self.lapped));
         self.participant
             .count_stale(std::mem::take(&mut self.stale));
+        // The last client's figures must not be forgotten when the worker leaves.
+        if self.now_ms >= self.figures_due_ms || self.clients.is_empty() {
+            self.figures_due_ms = self.now_ms + FIGURES_MS;
+            self.report_figures();
+        }
+    }
+
+    /// Tells the board what has happened.
+    pub(super) fn report_figures(&mut self) {
         self.participant.count_figures(&mut self.figures);
     }
 }

@@ -35,11 +35,28 @@ impl Core {
         }
     }
 
-    /// From now on the client is kept alive by pings.
+    /// From now on the client is kept alive by pings; but one that its app has closed already keeps
+    /// the deadline of its closing handshake.
     pub(super) fn keep_alive(&mut self, key: Key) {
+        if self.open_app(key).is_none() {
+            return;
+        }
         if let Some(client) = self.clients.get_mut(key) {
             client.seen_ms = self.now_ms;
             client.deadline_ms = NEVER;
+            self.arm(key);
+        }
+    }
+
+    /// It has sent something, or taken something after it had been blocked: it lives, even if the
+    /// pong to our last ping is still behind what waits.
+    pub(super) fn heard_of(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        client.seen_ms = self.now_ms;
+        if client.marks.contains(Marks::PINGED) {
+            client.marks.remove(Marks::PINGED);
             self.arm(key);
         }
     }

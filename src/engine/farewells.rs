@@ -50,6 +50,7 @@ impl Engine {
             if self.core.open_app(key).is_some() {
                 queue.push_back(key);
             } else {
+                self.core.hurry_closing(key);
                 self.core.drop_idle(key);
             }
         }

@@ -15,9 +15,16 @@ use super::core::CLOSING_MS;
 const READS_PER_TURN: usize = 4;
 
 impl Engine {
-    /// Reads what a client has sent and acts on it. `ended`: the peer has ended its side, so read
-    /// on until that is seen.
-    pub(super) fn readable(&mut self, key: Key, ended: bool) {
+    /// The peer has ended its side. No event tells that again, so it is kept until it is read,
+    /// which may be in a later turn.
+    pub(super) fn ending(&mut self, key: Key) {
+        if let Some(client) = self.core.clients.get_mut(key) {
+            client.marks.insert(Marks::ENDING);
+        }
+    }
+
+    /// Reads what a client has sent and acts on it.
+    pub(super) fn readable(&mut self, key: Key) {
         let mut buffer = std::mem::take(&mut self.receive);
         for _ in 0..READS_PER_TURN {
             let Some(client) = self.core.clients.get_mut(key) else {
@@ -28,16 +35,13 @@ impl Engine {
                 client.marks.insert(Marks::UNREAD);
                 break;
             }
+            let ending = client.marks.contains(Marks::ENDING);
             match client.transport.receive(&mut buffer) {
                 Ok(Progress::Moved(bytes)) => {
                     client.count_in(bytes, &mut self.core.figures);
-                    client.seen_ms = self.core.now_ms;
-                    if client.marks.contains(Marks::PINGED) {
-                        client.marks.remove(Marks::PINGED);
-                        self.core.arm(key);
-                    }
+                    self.core.heard_of(key);
                     self.feed(key, &mut buffer[..bytes]);
-                    if bytes < buffer.len() && !ended {
+                    if bytes < buffer.len() && !ending {
                         // Edge-triggered: a short read has emptied the socket, and what comes
                         // later makes a new edge.
                         self.receive = buffer;
@@ -206,11 +210,27 @@ impl Engine {
 }
 
 impl super::core::Core {
-    /// After our close frame the peer has this long to answer.
+    /// After our close frame the peer has some time to answer.
     pub(super) fn await_closing(&mut self, key: Key) {
+        self.await_closing_for(key, CLOSING_MS);
+    }
+
+    /// The same with another time, in milliseconds.
+    pub(super) fn await_closing_for(&mut self, key: Key, wait_ms: u64) {
         if let Some(client) = self.clients.get_mut(key) {
-            client.deadline_ms = self.now_ms + CLOSING_MS;
+            client.deadline_ms = self.now_ms + wait_ms;
             self.arm(key);
+        }
+    }
+
+    /// Whoever is closing already has no longer for it than the usual time from now on.
+    pub(super) fn hurry_closing(&mut self, key: Key) {
+        if let Some(client) = self.clients.get(key)
+            && let Phase::Open(connection) = &client.phase
+            && connection.state() == State::LocalClosing
+            && client.deadline_ms > self.now_ms + CLOSING_MS
+        {
+            self.await_closing(key);
         }
     }
 }

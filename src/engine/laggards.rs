@@ -1,18 +1,24 @@
 //! Clients that are behind: what their channels' policies make of them, and what is kept for them.
 
+use std::cmp::Reverse;
+
 use log::debug;
 
 use crate::channel::{ChannelId, Memberships};
 use crate::config::Slow;
 use crate::event_loop::Key;
 use crate::protocol::websocket::{CloseCode, State};
+use crate::sharedarea::{Entry, LAGGARDS_SHOWN_MAX, Lag, Laggard, Laggards};
 
 use super::client::Marks;
-use super::core::Core;
+use super::core::{CLOSING_MS, Core};
 use super::half::NOTHING;
 
 /// Clients that are behind are looked at this often.
 const LOOK_MS: u64 = 100;
+
+/// How long a dismissed client may not read its close frame where no pings tell who is dead.
+const UNTOLD_MS: u64 = 60_000;
 
 const OVERTAKEN: &str = "too slow: the log has moved past what you have not received";
 const TOO_FAR: &str = "too slow: further behind than the channel allows";
@@ -31,16 +37,21 @@ impl Core {
     }
 
     /// Finds clients that the log has overtaken or that are too far behind, even if they never
-    /// take anything again.
+    /// take anything again, and shows how far the others are.
     pub(super) fn tend_laggards(&mut self) {
-        if self.laggards.is_empty() || self.now_ms < self.laggards_due_ms {
+        let nobody = self.laggards.is_empty() && !self.laggards_shown;
+        if nobody || self.now_ms < self.laggards_due_ms {
             return;
         }
         self.laggards_due_ms = self.now_ms + LOOK_MS;
         let head = self.area.head();
         let newest = self.area.entry(head).map_or(0, |entry| entry.position);
         let wall_us = self.event_loop.wall_us();
+        let mut behind_by = Vec::new();
         let mut laggards = std::mem::take(&mut self.laggards);
+        // Whoever caught up and fell behind again since is on the list twice.
+        laggards.sort_unstable();
+        laggards.dedup();
         laggards.retain(|&key| {
             let Some(client) = self.clients.get(key) else {
                 return false;
@@ -51,13 +62,19 @@ impl Core {
             if behind.next > head || client.marks.contains(Marks::FROZEN) {
                 return true;
             }
-            match self.area.entry(behind.next) {
+            let next = behind.next;
+            match self.area.entry(next) {
                 Ok(entry) => {
-                    let bytes = newest.saturating_sub(entry.position);
-                    let ms = wall_us.saturating_sub(entry.time_us) / 1000;
-                    if self.is_too_far(&client.memberships, bytes, ms) {
+                    let lag = Lag {
+                        entries: head - next + 1,
+                        bytes: newest.saturating_sub(entry.position),
+                        ms: wall_us.saturating_sub(entry.time_us) / 1000,
+                    };
+                    if self.is_too_far(&client.memberships, &lag) {
                         self.lapped += 1;
                         self.dismiss(key, TOO_FAR);
+                    } else {
+                        behind_by.push((lag, key));
                     }
                 }
                 Err(_) => self.lag(key),
@@ -65,13 +82,42 @@ impl Core {
             true
         });
         self.laggards.append(&mut laggards);
+        self.show_laggards(behind_by);
     }
 
-    fn is_too_far(&self, memberships: &Memberships, bytes: u64, ms: u64) -> bool {
+    /// Tells the board who is behind.
+    fn show_laggards(&mut self, mut behind_by: Vec<(Lag, Key)>) {
+        self.laggards_shown = !behind_by.is_empty();
+        let shown = behind_by.len().min(LAGGARDS_SHOWN_MAX);
+        let furthest_first = |(lag, _): &(Lag, Key)| Reverse(lag.entries);
+        if behind_by.len() > shown {
+            behind_by.select_nth_unstable_by_key(shown, furthest_first);
+        }
+        behind_by[..shown].sort_by_key(furthest_first);
+        let largest = behind_by
+            .iter()
+            .fold(Lag::default(), |largest, (lag, _)| largest.max(*lag));
+        let furthest = behind_by[..shown].iter().filter_map(|(lag, key)| {
+            let client = self.clients.get(*key)?;
+            let listened = client.memberships.as_slice().first();
+            Some(Laggard {
+                lag: *lag,
+                channel: listened.and_then(|one| self.subscriptions.table_index(one.channel)),
+                address: client.transport.address().ok().flatten(),
+            })
+        });
+        self.participant.show_laggards(&Laggards {
+            clients: u32::try_from(behind_by.len()).unwrap_or(u32::MAX),
+            largest,
+            furthest: furthest.collect(),
+        });
+    }
+
+    fn is_too_far(&self, memberships: &Memberships, lag: &Lag) -> bool {
         memberships.as_slice().iter().any(|membership| {
             let policy = self.subscriptions.policy(membership.channel);
-            policy.close_bytes.is_some_and(|max| bytes > max)
-                || policy.close_lag_ms.is_some_and(|max| ms > max)
+            policy.close_bytes.is_some_and(|max| lag.bytes > max)
+                || policy.close_lag_ms.is_some_and(|max| lag.ms > max)
         })
     }
 
@@ -93,18 +139,39 @@ impl Core {
             return self.dismiss(key, OVERTAKEN);
         }
         // The newest message of a channel may well be there still, however far behind the client is.
-        let newest = memberships
-            .iter()
-            .filter(|membership| policy(membership.channel).slow == Slow::Latest)
-            .filter_map(|membership| self.subscriptions.table_index(membership.channel))
-            .map(|index| self.area.newest_of(index))
-            .filter(|seq| self.area.entry(*seq).is_ok())
-            .min();
+        let resumed = memberships.iter().map(|membership| {
+            let latest = policy(membership.channel).slow == Slow::Latest;
+            match self.subscriptions.table_index(membership.channel) {
+                Some(index) if latest => self.area.newest_of(index),
+                Some(_) | None => self.newer_half(),
+            }
+        });
+        let there = |seq: &u64| self.area.entry(*seq).is_ok();
+        let next = resumed.filter(there).min();
         if let Some(client) = self.clients.get_mut(key)
             && let Some(behind) = &mut client.behind
         {
-            behind.next = newest.unwrap_or(NOTHING);
+            behind.next = next.unwrap_or(NOTHING);
         }
+    }
+
+    /// The first entry of the newer half of the log: who goes on from there is not overtaken again at once.
+    fn newer_half(&self) -> u64 {
+        let head = self.area.head();
+        let newest = self.area.entry(head).map_or(0, |entry| entry.position);
+        let half = newest.saturating_sub(self.area.spool_bytes() / 2);
+        let entries = u64::from(self.area.geometry().entries);
+        let (mut low, mut high) = (head.saturating_sub(entries / 2).max(1), head);
+        while low < high {
+            let middle = low.midpoint(high);
+            let is_newer = |entry: Entry| entry.position >= half;
+            if self.area.entry(middle).is_ok_and(is_newer) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low
     }
 
     fn dismiss(&mut self, key: Key, reason: &str) {
@@ -120,7 +187,16 @@ impl Core {
         });
         if closing == Some(true) {
             self.leave_all_channels(key);
-            self.await_closing(key);
+            self.await_closing_for(key, self.untold_ms());
+        }
+    }
+
+    /// Who does not read cannot be told why it is closed before it reads again. It has as much time for that as any
+    /// other client may be silent.
+    fn untold_ms(&self) -> u64 {
+        match self.settings.ping_freq_ms {
+            0 => UNTOLD_MS,
+            freq_ms => CLOSING_MS.max(freq_ms + self.settings.pong_tolerance_ms),
         }
     }
 
@@ -139,6 +215,9 @@ impl Core {
             .max(horizon);
         let mut oldest = u64::MAX;
         let mut halves = std::mem::take(&mut self.halves);
+        // Whoever finished one frame and was cut in the next is on the list twice.
+        halves.sort_unstable();
+        halves.dedup();
         halves.retain(|&key| {
             let half = self
                 .clients

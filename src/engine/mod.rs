@@ -59,6 +59,8 @@ pub struct Engine {
     apps: Apps,
     receive: Box<[u8]>,
     ready: Vec<Ready>,
+    /// `settle` is at work.
+    settling: bool,
 }
 
 impl Engine {
@@ -77,6 +79,7 @@ impl Engine {
             apps,
             receive: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             ready: Vec::new(),
+            settling: false,
         })
     }
 
@@ -99,7 +102,7 @@ impl Engine {
         }
         self.ready = ready;
         for key in self.core.take_unread() {
-            self.readable(key, false);
+            self.readable(key);
         }
         self.core.retry_publications();
         self.core.flush_dirty();
@@ -112,6 +115,7 @@ impl Engine {
                 app.area_updated(&mut Context::new(core), area, updates);
             }
         }
+        core.meet_wake();
         for app in apps.iter_mut() {
             core.again |= app.turn(&mut Context::new(core));
         }
@@ -126,7 +130,7 @@ impl Engine {
     /// Takes a new client in. It is read from at once.
     pub fn adopt(&mut self, transport: Transport) {
         if let Some(key) = self.core.adopt(transport) {
-            self.readable(key, false);
+            self.readable(key);
             if self.core.draining.is_some() {
                 self.core.drop_idle(key);
             }
@@ -163,12 +167,25 @@ impl Engine {
             self.core.writable(key);
         }
         if event.readable {
-            self.readable(key, event.ended);
+            if event.ended {
+                self.ending(key);
+            }
+            self.readable(key);
         }
     }
 
     /// Carries out what could not be done while an app was running.
     fn settle(&mut self) {
+        // Whoever is accepted may have sent messages before, and what comes of them is settled by
+        // the loop that is running already: a thousand of them would be a thousand calls deep.
+        if std::mem::replace(&mut self.settling, true) {
+            return;
+        }
+        self.settle_all();
+        self.settling = false;
+    }
+
+    fn settle_all(&mut self) {
         loop {
             if let Some((key, unread)) = self.core.opened.pop() {
                 self.opened(key, unread);

@@ -163,7 +163,8 @@ impl Operations for Core {
         self.publish_or_fail(channel, message)
     }
 
-    fn status(&self) -> status::Status {
+    fn status(&mut self) -> status::Status {
+        self.report_figures();
         let now_us = self.event_loop.wall_us();
         status::collect(&self.area, &self.settings.place, now_us)
     }
@@ -187,6 +188,14 @@ impl Operations for Core {
 
     fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.event_loop.wall_us() / 1000
+    }
+
+    fn wake_at(&mut self, at_ms: u64) {
+        self.wake_ms = Some(self.wake_ms.map_or(at_ms, |asked| asked.min(at_ms)));
     }
 }
 

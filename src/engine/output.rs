@@ -233,28 +233,32 @@ impl Core {
         if client.outbox.is_empty() && client.behind.is_none() {
             return;
         }
-        let was_full = client.outbox.len() >= self.settings.outbox_bytes_unread();
         self.push_out(key);
-        let Some(client) = self.clients.get_mut(key) else {
-            return;
-        };
-        client.seen_ms = self.now_ms;
-        let readable = client.is_readable(self.settings.outbox_bytes_unread());
-        if was_full && readable && client.marks.contains(Marks::UNREAD) {
-            client.marks.remove(Marks::UNREAD);
-            self.unread.push(key);
-        }
+        self.heard_of(key);
     }
 
     /// Sends in the order that keeps frames whole: the half-sent frame, the outbox, the log.
+    /// Whoever was not read from because its outbox was full is read from again once it is not.
     pub(super) fn push_out(&mut self, key: Key) {
-        let frozen = |client: &Client| client.marks.contains(Marks::FROZEN);
-        if self.clients.get(key).is_none_or(frozen) {
+        let Some(client) = self.clients.get(key) else {
+            return;
+        };
+        if client.marks.contains(Marks::FROZEN) {
             return;
         }
+        let outbox_bytes_unread = self.settings.outbox_bytes_unread();
+        let was_full = client.outbox.len() >= outbox_bytes_unread;
         if self.finish_half(key) && self.flush_outbox(key) {
             self.catch_up(key);
             self.farewell(key);
+        }
+        if was_full
+            && let Some(client) = self.clients.get_mut(key)
+            && client.marks.contains(Marks::UNREAD)
+            && client.is_readable(outbox_bytes_unread)
+        {
+            client.marks.remove(Marks::UNREAD);
+            self.unread.push(key);
         }
     }
 

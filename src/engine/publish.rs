@@ -57,6 +57,13 @@ impl Core {
         let header = frame_header(message.kind, false, message.payload.len());
         let flags = flags_of(message.kind);
         let parts = [header.as_bytes(), &message.payload];
+        // Told now, even if the log does not look at it before others are through.
+        let name = channel.as_str();
+        let bytes = (parts.iter().map(|part| part.len()).sum::<usize>() + name.len()) as u64;
+        let max = self.area.geometry().record_bytes_max();
+        if bytes > max {
+            return Err(PublishError::TooLarge { bytes, max });
+        }
         if self.waiting.is_empty() && self.try_publish(channel.as_str(), flags, &parts)?.is_some() {
             return Ok(());
         }

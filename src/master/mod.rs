@@ -31,6 +31,7 @@ mod serve;
 mod share;
 pub mod signals;
 mod start;
+mod stats;
 pub mod supervisor;
 pub mod takeover;
 mod touch;

@@ -24,6 +24,7 @@ use super::roster::Roster;
 use super::share::Sharing;
 use super::signals::Signals;
 use super::start::Start;
+use super::stats::{self, StatsServer};
 use super::supervisor::{Action, Event, SlotState, Supervisor};
 use super::touch::Touch;
 use super::upgrade::Program;
@@ -65,6 +66,7 @@ enum Ready {
     Probe,
     Control(Source, PollFlags),
     Fifo,
+    Stats(stats::Source),
 }
 
 pub(super) struct Master<'c> {
@@ -84,6 +86,7 @@ pub(super) struct Master<'c> {
     pub(super) instance: Instance,
     pub(super) control: ControlServer,
     pub(super) outside: Outside,
+    pub(super) stats: StatsServer,
     pub(super) roster: Roster,
     pub(super) letters: Option<Letters>,
     pub(super) probe: Option<Probe>,
@@ -117,6 +120,7 @@ impl<'c> Master<'c> {
             instance: start.instance,
             control: start.control,
             outside: start.outside,
+            stats: start.stats,
             roster: start.roster,
             letters: start.letters,
             probe: None,
@@ -202,6 +206,7 @@ impl<'c> Master<'c> {
             self.control.next_timeout_ms(),
             self.next_look_ms(),
             self.outside.next_timeout_ms(),
+            self.stats.next_timeout_ms(),
         ];
         let now_ms = self.clock.now_ms();
         let due_ms = due_ms.into_iter().flatten().min();
@@ -233,7 +238,8 @@ impl<'c> Master<'c> {
                 | Ready::Mailbox(_)
                 | Ready::Fifo
                 | Ready::Letters
-                | Ready::Probe => name,
+                | Ready::Probe
+                | Ready::Stats(_) => name,
             })
         });
         Ok(ready.collect())
@@ -274,6 +280,8 @@ impl<'c> Master<'c> {
                 .into_iter()
                 .map(|(source, fd, flags)| (Ready::Control(source, flags), fd, flags)),
         );
+        let stats = self.stats.sources().into_iter();
+        sources.extend(stats.map(|(source, fd, flags)| (Ready::Stats(source), fd, flags)));
         sources
     }
 
@@ -298,11 +306,13 @@ impl<'c> Master<'c> {
                     }
                 }
                 Ready::Fifo => self.with_desk(Outside::ready),
+                Ready::Stats(source) => self.show_statistics(source),
                 Ready::Signals => {}
             }
         }
         self.with_desk(Outside::turn);
         self.with_hub(ControlServer::turn);
+        self.stats.turn(self.now_ms);
         while let Some((number, errand)) = self.control.take_errand() {
             self.run_errand(number, errand)?;
         }
@@ -390,11 +400,14 @@ impl<'c> Master<'c> {
     }
 
     pub(super) fn status(&self) -> Status {
-        let place = status::Place {
+        status::collect(&self.area, &self.place(), Clock::wall_us())
+    }
+
+    fn place(&self) -> status::Place {
+        status::Place {
             instance: self.instance.name().to_owned(),
             listeners: self.generations.names(),
-        };
-        status::collect(&self.area, &place, Clock::wall_us())
+        }
     }
 
     /// Calls with the writers from outside and where they publish.
@@ -408,6 +421,26 @@ impl<'c> Master<'c> {
         call(&mut self.outside, &mut desk);
     }
 
+    /// A reader of statistics is ready.
+    fn show_statistics(&mut self, source: stats::Source) {
+        let place = self.place();
+        let Self {
+            stats,
+            supervisor,
+            area,
+            generations,
+            ..
+        } = self;
+        let facts = || {
+            let workers = supervisor.slots();
+            let workers = workers.filter_map(|(slot, state)| Some((slot, state.pid()?)));
+            let listeners = generations.latest().listeners.iter();
+            let listeners = listeners.map(|bound| &bound.listener);
+            stats::Facts::collect(area, &place, workers, listeners, Clock::wall_us())
+        };
+        stats.ready(source, self.now_ms, &facts);
+    }
+
     /// Calls with the control server and what its verbs are about.
     fn with_hub<T>(&mut self, call: impl FnOnce(&mut ControlServer, &mut Hub<'_>) -> T) -> T {
         let with_clients = |state| {
@@ -418,10 +451,7 @@ impl<'c> Master<'c> {
         };
         let workers = self.slots_that(with_clients);
         let wall_us = Clock::wall_us();
-        let place = status::Place {
-            instance: self.instance.name().to_owned(),
-            listeners: self.generations.names(),
-        };
+        let place = self.place();
         let mut hub = Hub {
             area: &self.area,
             participant: &mut self.participant,

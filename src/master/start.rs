@@ -21,6 +21,7 @@ use super::outside::Outside;
 use super::place;
 use super::roster::Roster;
 use super::signals::Signals;
+use super::stats::StatsServer;
 use super::supervisor::{Event, Policy, Supervisor};
 use super::takeover::Takeover;
 use super::upgrade::Program;
@@ -155,6 +156,7 @@ pub(super) struct Start {
     pub(super) participant: Participant,
     pub(super) instance: Instance,
     pub(super) control: ControlServer,
+    pub(super) stats: StatsServer,
     pub(super) outside: Outside,
     pub(super) roster: Roster,
     pub(super) letters: Option<Letters>,
@@ -182,6 +184,9 @@ impl Start {
         for bound in &generation.listeners {
             announce(&bound.listener, &generation.config);
         }
+        for listener in start.stats.listeners() {
+            log::info!("statistics are at {}", listener.local_address());
+        }
         Ok(Self {
             starter: launch.starter,
             ..start
@@ -199,6 +204,7 @@ impl Start {
         let slots = policy.slots;
         limit_clients(&mut config, usize::from(slots))?;
         let listeners = listeners::bind(&config, &activated)?;
+        let stats = StatsServer::bind(&config)?;
         let name = match (&config.instance, listeners.first()) {
             (Some(name), _) => name.clone(),
             (None, Some(bound)) => bound.listener.local_address().instance_name(),
@@ -231,6 +237,7 @@ impl Start {
             instance,
             control: ControlServer::new(control, config.message_bytes_max),
             generations: Generations::new(1, Generation { config, listeners }),
+            stats,
             outside,
             roster,
             letters,
@@ -249,6 +256,11 @@ impl Start {
     ) -> Result<Self, StartError> {
         limit_clients(&mut config, takeover.roster.slots())?;
         let listeners = listeners::bind(&config, &takeover.listeners)?;
+        // A server that runs does not end for want of a reader.
+        let stats = StatsServer::bind(&config).unwrap_or_else(|error| {
+            log::error!("no statistics: {error}");
+            StatsServer::default()
+        });
         place::become_user(&config.operations, &[])?;
         let area = takeover.area;
         let participant = join(&area)?;
@@ -279,6 +291,7 @@ impl Start {
             outside: Outside::new(takeover.fifo, &area),
             area,
             letters: takeover.letters,
+            stats,
             notifier,
             starter: None,
         })

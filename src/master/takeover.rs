@@ -1,7 +1,7 @@
 //! What a new program takes over from the one before it in the same process: a text in a memory
 //! object, and the descriptors that it names.
 //!
-//! [`State`] is the format, and its version counts every change of it; [`super::upgrade`] writes it. A
+//! `State` is the format, and its version counts every change of it; `upgrade` writes it. A
 //! program that is only asked whether it could take over reads the same, attaches the shared area, and
 //! changes nothing. It must not know how the program is replaced.
 

@@ -1,9 +1,10 @@
 //! One peer's byte stream: TCP or a unix socket.
 
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::{SockaddrIn6, SockaddrStorage, getpeername};
+use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrStorage, getpeername};
 
 use crate::sys::socket::{self, Progress};
 
@@ -52,15 +53,24 @@ impl Transport {
 
     /// Who the peer is, for people: its IP address without the port, or `unix`.
     pub fn peer(&self) -> String {
-        let Ok(address) = getpeername::<SockaddrStorage>(self.fd.as_raw_fd()) else {
-            return "-".to_owned();
-        };
-        let v6 = |address: &SockaddrIn6| address.ip().to_canonical().to_string();
-        match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
-            (Some(address), _) => address.ip().to_string(),
-            (None, Some(address)) => v6(address),
-            (None, None) => "unix".to_owned(),
+        match self.address() {
+            Ok(Some(address)) => address.ip().to_string(),
+            Ok(None) => "unix".to_owned(),
+            Err(_) => "-".to_owned(),
         }
+    }
+
+    /// Where the connection comes from; `None` for a unix socket.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub fn address(&self) -> io::Result<Option<SocketAddr>> {
+        let address = getpeername::<SockaddrStorage>(self.fd.as_raw_fd())?;
+        let v6 = |address: &SockaddrIn6| (address.ip().to_canonical(), address.port());
+        let v4 = |address: &SockaddrIn| (IpAddr::V4(address.ip()), address.port());
+        let of_v4 = address.as_sockaddr_in().map(v4);
+        let found = of_v4.or_else(|| address.as_sockaddr_in6().map(v6));
+        Ok(found.map(SocketAddr::from))
     }
 
     /// Receives what is there.

@@ -394,6 +394,22 @@ impl SharedArea {
         })
     }
 
+    /// Whether the slot of the entry's channel is still that channel's: for ever, as long as somebody
+    /// shows interest in it; but whoever has just done so may find entries of a channel that was there before.
+    #[inline]
+    #[must_use]
+    pub fn is_of_channel_now(&self, entry: &Entry) -> bool {
+        let Some(index) = entry.channel else {
+            return true;
+        };
+        if index >= self.geometry().channels {
+            return false;
+        }
+        let at = board::channel(index, board::CHANNEL_GENERATION);
+        let generation = self.objects().board32(at).load(Ordering::Acquire);
+        generation & u32::from(u16::MAX) == u32::from(entry.channel_generation)
+    }
+
     /// The entry of the newest message of a channel; 0 for none.
     #[must_use]
     pub fn newest_of(&self, index: u32) -> u64 {

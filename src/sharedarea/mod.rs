@@ -57,6 +57,7 @@ mod area;
 mod areas;
 mod figures;
 mod geometry;
+mod lags;
 mod mapping;
 mod objects;
 mod participant;
@@ -76,6 +77,7 @@ pub use geometry::{
     CHANNELS_DEFAULT, CHANNELS_MAX, ENTRIES_MAX, ENTRIES_MIN, Geometry, GeometryError,
     SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MAX, SPOOL_BYTES_MIN,
 };
+pub use lags::{LAGGARDS_SHOWN_MAX, Lag, Laggard, Laggards};
 pub use objects::{AttachError, CreateError, Descriptors};
 pub use participant::{Participant, ParticipantKind, ParticipantState};
 pub use publication::{Announcement, Publication, PublishError, Published};

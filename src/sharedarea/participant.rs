@@ -390,6 +390,13 @@ pub(super) fn clean_slot(objects: &Objects, slot: u16) {
             .board32(board::participant(slot, field))
             .store(0, Ordering::Relaxed);
     }
+    let laggards = |field| board::laggards(slot, field);
+    objects
+        .board32(laggards(board::LAGGARDS_CLIENTS))
+        .store(0, Ordering::Relaxed);
+    for field in (board::LAGGARDS_ENTRIES..board::LAGGARDS_STRIDE).step_by(8) {
+        objects.board64(laggards(field)).store(0, Ordering::Relaxed);
+    }
     objects
         .board64(board::JOINED)
         .fetch_and(mask, Ordering::Relaxed);

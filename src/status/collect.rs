@@ -2,10 +2,16 @@
 //!
 //! Master and workers see the same board, so each can answer for all. It must not know who asks.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{AreaStatus, CHANNELS_MAX, ChannelStatus, LogStatus, Status, Traffic, WorkerStatus};
-use crate::sharedarea::{Area, Figures, ParticipantKind, ParticipantView, SharedArea};
+use super::{
+    AreaStatus, CHANNELS_MAX, ChannelStatus, LagStatus, LaggardStatus, LogStatus, Status, Traffic,
+    WorkerStatus,
+};
+use crate::sharedarea::{
+    Area, Figures, Laggard, ParticipantKind, ParticipantView, SLOT_MAX, SharedArea,
+};
 
 /// The slot of the master.
 const MASTER: u16 = 0;
@@ -40,6 +46,7 @@ pub fn collect(area: &SharedArea, place: &Place, now_us: u64) -> Status {
         uptime_ms: now_us.saturating_sub(area.created_us()) / 1000,
         listeners: place.listeners.clone(),
         workers: workers(area, head),
+        laggards: laggards(area),
         log: LogStatus {
             published: counters.published,
             bytes: counters.bytes,
@@ -64,7 +71,7 @@ pub fn collect(area: &SharedArea, place: &Place, now_us: u64) -> Status {
 
 /// The slots with a worker, or with one to come.
 fn workers(area: &SharedArea, head: u64) -> Vec<WorkerStatus> {
-    let slots = 1..=crate::sharedarea::SLOT_MAX;
+    let slots = 1..=SLOT_MAX;
     slots
         .filter_map(|slot| {
             let view = area
@@ -82,6 +89,7 @@ fn workers(area: &SharedArea, head: u64) -> Vec<WorkerStatus> {
                     clients: view.map_or(0, |view| view.clients),
                     subscriptions: view.map_or(0, |view| view.subscriptions),
                     behind: view.map_or(0, |view| head.saturating_sub(view.cursor)),
+                    lag: lag(area, slot),
                     delivered: figure(|view| view.delivered),
                     lapped: figure(|view| view.lapped),
                     stale: figure(|view| view.stale),
@@ -92,6 +100,43 @@ fn workers(area: &SharedArea, head: u64) -> Vec<WorkerStatus> {
             })
         })
         .collect()
+}
+
+fn lag(area: &SharedArea, slot: u16) -> LagStatus {
+    let laggards = area.laggards(slot);
+    LagStatus {
+        clients: laggards.clients,
+        entries: laggards.largest.entries,
+        bytes: laggards.largest.bytes,
+        ms: laggards.largest.ms,
+    }
+}
+
+/// Those of all workers, the furthest first.
+fn laggards(area: &SharedArea) -> Vec<LaggardStatus> {
+    let mut shown: Vec<(u16, Laggard)> = (1..=SLOT_MAX)
+        .flat_map(|slot| {
+            let furthest = area.laggards(slot).furthest;
+            furthest.into_iter().map(move |laggard| (slot, laggard))
+        })
+        .collect();
+    if shown.is_empty() {
+        return Vec::new();
+    }
+    shown.sort_by_key(|(_, laggard)| Reverse(laggard.lag.entries));
+    let mut names = HashMap::new();
+    area.channels(&mut |view| {
+        names.insert(view.index, view.name);
+    });
+    let plain = |(worker, laggard): (u16, Laggard)| LaggardStatus {
+        worker,
+        address: laggard.address.map(|address| address.to_string()),
+        channel: laggard.channel.and_then(|index| names.get(&index).cloned()),
+        entries: laggard.lag.entries,
+        bytes: laggard.lag.bytes,
+        ms: laggard.lag.ms,
+    };
+    shown.into_iter().map(plain).collect()
 }
 
 impl From<&Figures> for Traffic {
@@ -157,7 +202,7 @@ fn channels(area: &SharedArea) -> Vec<ChannelStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sharedarea::{Geometry, ServerNote, SlotNote};
+    use crate::sharedarea::{Geometry, Lag, Laggards, ServerNote, SlotNote};
 
     #[test]
     fn a_worker_can_answer_for_all() {
@@ -184,14 +229,47 @@ mod tests {
                 },
             );
         }
+        let mut listener = area.join(ParticipantKind::Worker, 4).unwrap();
+        let far = Lag {
+            entries: 30,
+            bytes: 4000,
+            ms: 200,
+        };
+        let channel = listener.channel("news");
+        let laggard = |entries, address: &str| Laggard {
+            lag: Lag { entries, ..far },
+            channel,
+            address: address.parse().ok(),
+        };
+        for (worker, entries) in [(&worker, 20), (&listener, 30)] {
+            worker.show_laggards(&Laggards {
+                clients: 2,
+                largest: far,
+                furthest: vec![laggard(entries, "127.0.0.1:9"), laggard(1, "")],
+            });
+        }
         let status = collect(&area, &Place::default(), 5_000_000);
+        let furthest: Vec<(u16, u64)> = status
+            .laggards
+            .iter()
+            .map(|l| (l.worker, l.entries))
+            .collect();
+        assert_eq!(furthest, [(4, 30), (2, 20), (2, 1), (4, 1)]);
+        assert_eq!(status.laggards[0].address.as_deref(), Some("127.0.0.1:9"));
+        assert_eq!(status.laggards[2].address, None);
+        assert_eq!(status.laggards[0].channel.as_deref(), Some("news"));
         assert_eq!(
             (status.pid, status.phase.as_str()),
             (std::process::id(), "running")
         );
         assert_eq!(status.uptime_ms, 3_000);
         let states: Vec<&str> = status.workers.iter().map(|w| w.state.as_str()).collect();
-        assert_eq!(states, ["paused", "serving"]);
+        assert_eq!(states, ["paused", "serving", ""]);
+        let lag = &status.workers[1].lag;
+        assert_eq!(
+            (lag.clients, lag.entries, lag.bytes, lag.ms),
+            (2, 30, 4000, 200)
+        );
         assert_eq!(
             (status.workers[0].pid, status.workers[1].clients),
             (None, 7)

@@ -39,6 +39,8 @@ pub struct Status {
     pub log: LogStatus,
     /// Plain areas, by number.
     pub areas: Vec<AreaStatus>,
+    /// Clients that lag furthest, a few of each worker; the furthest first.
+    pub laggards: Vec<LaggardStatus>,
     /// Channels, the busiest first; at most [`CHANNELS_MAX`].
     pub channels: Vec<ChannelStatus>,
     /// Channels that are not listed.
@@ -92,6 +94,8 @@ pub struct WorkerStatus {
     pub subscriptions: u32,
     /// Entries of the log that it has not seen yet.
     pub behind: u64,
+    /// Its clients that have not got all that it has seen.
+    pub lag: LagStatus,
     /// Messages handed to clients, by all workers of this slot.
     pub delivered: u64,
     /// Clients that were overtaken by the log, likewise.
@@ -105,6 +109,36 @@ pub struct WorkerStatus {
     /// What the workers of this slot have done.
     #[serde(flatten)]
     pub traffic: Traffic,
+}
+
+/// Clients of a worker that lag behind the log, and the largest figures of any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LagStatus {
+    /// How many there are.
+    pub clients: u32,
+    /// Entries of the log, of all channels.
+    pub entries: u64,
+    /// Bytes of the spool.
+    pub bytes: u64,
+    /// Age of the first message that is missing, milliseconds.
+    pub ms: u64,
+}
+
+/// A client that lags.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LaggardStatus {
+    /// The slot of its worker.
+    pub worker: u16,
+    /// Where it connects from, with the port; None for a unix socket.
+    pub address: Option<String>,
+    /// Its channel, the first of several; None for one that is not in the table.
+    pub channel: Option<String>,
+    /// Entries of the log, of all channels.
+    pub entries: u64,
+    /// Bytes of the spool.
+    pub bytes: u64,
+    /// Age of the first message that is missing, milliseconds.
+    pub ms: u64,
 }
 
 /// What clients and server have said to each other, since the server began.

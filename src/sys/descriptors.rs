@@ -4,16 +4,17 @@
 
 #![expect(unsafe_code, reason = "a face on system calls")]
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd as _, OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socketpair,
 };
 
-/// Most descriptors in one packet that [`receive`] takes; more are closed by the kernel.
+/// Most descriptors in one packet that [`receive`] takes; more are closed by the kernel, as are those
+/// for which this process has no room (`EMFILE`).
 pub const DESCRIPTORS_PER_PACKET_MAX: usize = 64;
 
 /// What came out of a packet socket.
@@ -75,31 +76,58 @@ pub fn send(
 /// Those of `recvmsg(2)`, but not `EAGAIN`, which is [`Received::Blocked`].
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
     let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS_PER_PACKET_MAX]);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)
-    {
-        Ok(message) => message,
-        Err(nix::errno::Errno::EAGAIN) => return Ok(Received::Blocked),
-        Err(nix::errno::Errno::ECONNRESET) => return Ok(Received::Ended),
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: a message header is numbers and pointers; all zero is one that has nothing.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = space.as_mut_ptr().cast();
+    message.msg_controllen = space.capacity();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the header points to the buffer and the space, which outlive the call, with their sizes.
+    let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+    let bytes = match Errno::result(result) {
+        Ok(bytes) => usize::try_from(bytes).unwrap_or(0),
+        Err(Errno::EAGAIN) => return Ok(Received::Blocked),
+        Err(Errno::ECONNRESET) => return Ok(Received::Ended),
         Err(error) => return Err(error.into()),
     };
-    let mut descriptors = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(raw) = control {
-            for fd in raw {
-                // SAFETY: the kernel has just installed this descriptor for us; nobody else owns it.
-                descriptors.push(unsafe { OwnedFd::from_raw_fd(fd) });
-            }
-        }
-    }
-    if message.bytes == 0 && descriptors.is_empty() {
+    let descriptors = descriptors_of(&message);
+    if bytes == 0 && descriptors.is_empty() {
         return Ok(Received::Ended);
     }
-    Ok(Received::Packet {
-        bytes: message.bytes,
-        descriptors,
-    })
+    Ok(Received::Packet { bytes, descriptors })
+}
+
+/// Owns the descriptors that came with a message. The kernel may have cut their list (too many, or no
+/// more fit into this process); nix gives up on such a message and leaks those that did arrive.
+fn descriptors_of(message: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut descriptors = Vec::new();
+    // SAFETY: the kernel has filled in the header, whose control buffer is alive.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+    while !next.is_null() {
+        // SAFETY: not null, so it points to a header inside the control buffer.
+        let control = unsafe { next.read_unaligned() };
+        if control.cmsg_level == libc::SOL_SOCKET && control.cmsg_type == libc::SCM_RIGHTS {
+            // SAFETY: the header is inside the control buffer, and its data behind it.
+            let data = unsafe { libc::CMSG_DATA(next) }.cast::<RawFd>();
+            // SAFETY: only computes a size.
+            let header_bytes = unsafe { libc::CMSG_LEN(0) };
+            let data_bytes = control.cmsg_len.saturating_sub(header_bytes as usize);
+            for at in 0..data_bytes / size_of::<RawFd>() {
+                // SAFETY: `at` is below the number of descriptors that the kernel has written.
+                let raw = unsafe { data.wrapping_add(at).read_unaligned() };
+                // SAFETY: the kernel has just installed this descriptor for us; nobody else owns it.
+                descriptors.push(unsafe { OwnedFd::from_raw_fd(raw) });
+            }
+        }
+        // SAFETY: both are parts of the message that the kernel has filled in.
+        next = unsafe { libc::CMSG_NXTHDR(message, next) };
+    }
+    descriptors
 }
 
 /// Says whether a descriptor stays open when this process becomes another program.
@@ -194,5 +222,21 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn of_too_many_descriptors_those_that_fit_arrive() {
+        let (left, right) = packet_pair().unwrap();
+        let (reader, _writer) = nix::unistd::pipe().unwrap();
+        let many = [reader.as_fd(); DESCRIPTORS_PER_PACKET_MAX + 10];
+        send(left.as_fd(), b"many", &many).unwrap();
+        let mut buffer = [0; 16];
+        let Received::Packet { bytes, descriptors } =
+            receive(right.as_fd(), &mut buffer).expect("it is no error of the system")
+        else {
+            panic!("a packet was sent");
+        };
+        assert_eq!(&buffer[..bytes], b"many");
+        assert_eq!(descriptors.len(), DESCRIPTORS_PER_PACKET_MAX);
     }
 }

@@ -37,6 +37,29 @@ impl SingleThreaded {
     }
 }
 
+/// Memory that a process occupies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Occupied {
+    /// Bytes that are in memory now, shared ones among them.
+    pub resident_bytes: u64,
+    /// Bytes of its address space.
+    pub virtual_bytes: u64,
+}
+
+/// Asks the system what a process occupies; `None` when it is gone.
+pub fn occupied(pid: Pid) -> Option<Occupied> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let mut pages = text.split(' ').map_while(|pages| pages.parse::<u64>().ok());
+    let page_bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    let page_bytes = u64::try_from(page_bytes.ok()??).ok()?;
+    let virtual_bytes = pages.next()? * page_bytes;
+    let resident_bytes = pages.next()? * page_bytes;
+    Some(Occupied {
+        resident_bytes,
+        virtual_bytes,
+    })
+}
+
 /// Which of the two processes this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fork {

@@ -134,6 +134,25 @@ pub fn set_unsent_bytes_max(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()
     }
 }
 
+/// Connections that wait at a listening TCP socket, and how many may; `None` for other sockets.
+pub fn listen_queue(socket: BorrowedFd<'_>) -> Option<(u32, u32)> {
+    // SAFETY: the structure is plain integers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut bytes = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    // SAFETY: pointer and length describe a live local, and the kernel writes no more than that.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut bytes,
+        )
+    };
+    // Of a listening socket these two are the length of its queue and the longest it may be.
+    (result == 0).then_some((info.tcpi_unacked, info.tcpi_sacked))
+}
+
 /// Lets an IPv6 listener take IPv4 connections too, whatever the system's default is.
 ///
 /// # Errors

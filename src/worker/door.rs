@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use log::{debug, warn};
 
-use crate::net::Transport;
+use crate::net::{Listener, Transport};
 use crate::sys::descriptors;
 
 use super::balance::better_slot;
@@ -69,6 +69,20 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Takes those in who wait at a listener that is not watched any more.
+    pub(super) fn accept_last(&mut self, listener: &Listener) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match listener.accept() {
+                Ok(Some(transport)) => self.seat(transport),
+                Ok(None) => return,
+                Err(error) => {
+                    debug!("cannot accept on {}: {error}", listener.local_address());
+                    return;
+                }
+            }
+        }
     }
 
     /// Keeps a new client, or hands it to a worker that has clearly fewer.

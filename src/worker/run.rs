@@ -370,8 +370,11 @@ impl Worker {
             .participant()
             .set_state(ParticipantState::Draining);
         self.leave_listeners()?;
-        // Whoever waits in the queue is served by another worker that shares the socket.
-        self.listeners.clear();
+        // The kernel wakes one worker for a newcomer: if that was us, nobody else knows of it. Who
+        // comes later wakes another worker that shares the socket.
+        for listener in std::mem::take(&mut self.listeners) {
+            self.accept_last(&listener);
+        }
         Ok(())
     }
 

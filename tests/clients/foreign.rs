@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::server::succeeded;
 
-/// A Python that has `websockets`.
+/// A Python that has `websockets`, `prometheus-client` and `uwsgitop`.
 pub(super) const PYTHON: &str = "BELLWETHER_TEST_PYTHON";
 /// A folder `node_modules` that has `ws` and `playwright-core`.
 pub(super) const NODE_MODULES: &str = "BELLWETHER_TEST_NODE_MODULES";

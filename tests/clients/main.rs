@@ -15,6 +15,8 @@ mod browser;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod monitors;
+#[cfg(test)]
 mod rust;
 #[cfg(test)]
 mod scripts;

@@ -22,6 +22,8 @@ mod chaos;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod numbered;
@@ -50,7 +52,11 @@ mod server;
 #[cfg(test)]
 mod slow;
 #[cfg(test)]
+mod slow_policies;
+#[cfg(test)]
 mod start;
+#[cfg(test)]
+mod stats;
 #[cfg(test)]
 mod status;
 #[cfg(test)]

@@ -146,9 +146,9 @@ fn root_becomes_the_user_it_is_told_and_serves_reloads_and_upgrades() {
 }
 
 /// A service manager's ear.
-struct Ear(UnixDatagram);
+struct Service(UnixDatagram);
 
-impl Ear {
+impl Service {
     fn at(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -172,7 +172,7 @@ impl Ear {
 fn the_service_manager_hears_how_we_are() {
     let folder = folder();
     let path = folder.path().join("notify");
-    let ear = Ear::at(&path);
+    let manager = Service::at(&path);
     let variable = format!("NOTIFY_SOCKET={}", path.display());
     let words = ["env", &variable, "WATCHDOG_USEC=600000", MASTER];
     let options = [
@@ -184,16 +184,16 @@ fn the_service_manager_hears_how_we_are() {
         "2",
     ];
     let mut server = Server::start_in(folder, &words, MASTER, &options);
-    let ready = ear.wait_for("READY=1");
+    let ready = manager.wait_for("READY=1");
     assert!(
         ready.contains(&format!("MAINPID={}\n", server.pid())),
         "{ready}"
     );
     assert!(ready.contains("STATUS=ready: 2 workers"), "{ready}");
-    ear.wait_for("WATCHDOG=1");
+    manager.wait_for("WATCHDOG=1");
     for verb in ["reload", "upgrade"] {
         assert_eq!(run(&server, &[verb]).0, Some(0));
-        let begins = ear.wait_for("RELOADING=1");
+        let begins = manager.wait_for("RELOADING=1");
         let usec = begins
             .lines()
             .find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
@@ -201,11 +201,11 @@ fn the_service_manager_hears_how_we_are() {
             usec.is_some_and(|usec| usec.parse::<u64>().is_ok_and(|usec| usec > 0)),
             "{begins}"
         );
-        ear.wait_for("READY=1");
+        manager.wait_for("READY=1");
     }
-    ear.wait_for("WATCHDOG=1");
+    manager.wait_for("WATCHDOG=1");
     server.ask_to_end();
-    ear.wait_for("STOPPING=1");
+    manager.wait_for("STOPPING=1");
     assert_eq!(server.ended().code(), Some(0));
 }
 
@@ -213,24 +213,25 @@ fn the_service_manager_hears_how_we_are() {
 fn a_watchdog_is_not_fed_while_a_worker_stands_still() {
     let folder = folder();
     let path = folder.path().join("notify");
-    let ear = Ear::at(&path);
+    let manager = Service::at(&path);
     let variable = format!("NOTIFY_SOCKET={}", path.display());
     let words = ["env", &variable, "WATCHDOG_USEC=600000", MASTER];
     let server = Server::start_in(folder, &words, MASTER, &["--socket", "127.0.0.1:0"]);
-    ear.wait_for("WATCHDOG=1");
+    manager.wait_for("WATCHDOG=1");
     let worker = Status::of(&server).worker_pids()[0];
     signal(worker, Signal::SIGSTOP);
-    ear.0
+    manager
+        .0
         .set_read_timeout(Some(std::time::Duration::from_secs(2)))
         .unwrap();
     let mut fed = 0;
-    while ear.0.recv(&mut [0; 1024]).is_ok() {
+    while manager.0.recv(&mut [0; 1024]).is_ok() {
         fed += 1;
         assert!(fed < 100, "it is fed on and on");
     }
     signal(worker, Signal::SIGCONT);
-    ear.0.set_read_timeout(Some(PATIENCE)).unwrap();
-    ear.wait_for("WATCHDOG=1");
+    manager.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    manager.wait_for("WATCHDOG=1");
 }
 
 #[test]

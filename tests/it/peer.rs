@@ -24,6 +24,12 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const READ_BYTES: usize = 64 * 1024;
 
+/// RSV1, by which a frame says that it is compressed.
+const COMPRESSED: u8 = 0x40;
+const DEFLATE_TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+/// Longer compressed messages are not sent here.
+const INFLATED_BYTES_MAX: usize = 64 * 1024;
+
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -43,6 +49,10 @@ pub(crate) struct Peer<S = TcpStream> {
     stream: S,
     input: Vec<u8>,
     done: usize,
+    /// Payloads of the pongs that [`Peer::read`] has come across.
+    pongs: Vec<Vec<u8>>,
+    /// permessage-deflate was agreed, each message by itself.
+    deflate: bool,
 }
 
 /// A TCP connection on which nothing hangs for ever.
@@ -56,9 +66,14 @@ pub(crate) fn dial(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// The opening handshake's request.
 pub(crate) fn upgrade_request(path: &str) -> String {
+    upgrade_request_with(path, "")
+}
+
+/// The same with more header lines.
+pub(crate) fn upgrade_request_with(path: &str, more: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
     )
 }
 
@@ -114,6 +129,8 @@ impl<S: Read + Write + Debug> Peer<S> {
             stream,
             input: Vec::new(),
             done: 0,
+            pongs: Vec::new(),
+            deflate: false,
         };
         let end = loop {
             let end = peer.input.windows(4).position(|bytes| bytes == b"\r\n\r\n");
@@ -133,6 +150,7 @@ impl<S: Read + Write + Debug> Peer<S> {
             )));
         }
         peer.done = end;
+        peer.deflate = head.contains("permessage-deflate");
         Ok(peer)
     }
 
@@ -151,6 +169,15 @@ impl<S: Read + Write + Debug> Peer<S> {
     /// Answers a close frame.
     pub(crate) fn send_close(&mut self, code: u16) -> io::Result<()> {
         self.stream.write_all(&masked(CLOSE, &code.to_be_bytes()))
+    }
+
+    pub(crate) fn ping(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.stream.write_all(&masked(PING, payload))
+    }
+
+    /// Payloads of the pongs that have come between what was read.
+    pub(crate) fn pongs(&self) -> &[Vec<u8>] {
+        &self.pongs
     }
 
     /// What comes next; pings are answered on the way. The error is that of a read that takes too long.
@@ -175,10 +202,19 @@ impl<S: Read + Write + Debug> Peer<S> {
                     let _gone = self.stream.write_all(&masked(PONG, &payload));
                     continue;
                 }
-                PONG => continue,
+                PONG => {
+                    self.pongs.push(payload);
+                    continue;
+                }
                 _ => panic!("a frame with opcode {opcode} came"),
             });
         }
+    }
+
+    /// Whether another whole frame has come already.
+    pub(crate) fn has_more(&self) -> bool {
+        let input = &self.input[self.done..];
+        frame_bytes(input).is_some_and(|(header, payload)| input.len() >= header + payload)
     }
 
     /// The next message, which must be this text.
@@ -214,28 +250,59 @@ impl<S: Read + Write + Debug> Peer<S> {
     /// The next whole frame that has come.
     fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let input = &self.input[self.done..];
-        let (first, second) = (*input.first()?, *input.get(1)?);
-        assert_eq!(
-            first & 0xf0,
-            0x80,
-            "whole frames without reserved bits come from a server"
+        let first = *input.first()?;
+        let compressed = first & COMPRESSED != 0;
+        assert!(
+            first & 0xb0 == 0x80 && (self.deflate || !compressed),
+            "whole frames without reserved bits come from a server: {first:#x}"
         );
-        let (bytes, header_bytes) = match second {
-            short @ 0..126 => (usize::from(short), 2),
-            126 => (
-                usize::from(u16::from_be_bytes(*input[2..].first_chunk()?)),
-                4,
-            ),
-            127 => {
-                let bytes = u64::from_be_bytes(*input[2..].first_chunk()?);
-                (usize::try_from(bytes).unwrap(), 10)
-            }
-            _ => panic!("a masked frame came from a server"),
-        };
+        let (header_bytes, bytes) = frame_bytes(input)?;
         let payload = input.get(header_bytes..header_bytes + bytes)?.to_vec();
         self.done += header_bytes + bytes;
+        let payload = if compressed {
+            inflate(&payload)
+        } else {
+            payload
+        };
         Some((first & 0x0f, payload))
     }
+}
+
+/// The bytes of a server's frame header, and of the payload behind it.
+fn frame_bytes(input: &[u8]) -> Option<(usize, usize)> {
+    match *input.get(1)? {
+        short @ 0..126 => Some((2, usize::from(short))),
+        126 => {
+            let bytes = u16::from_be_bytes(*input[2..].first_chunk()?);
+            Some((4, usize::from(bytes)))
+        }
+        127 => {
+            let bytes = u64::from_be_bytes(*input[2..].first_chunk()?);
+            Some((10, usize::try_from(bytes).unwrap()))
+        }
+        _ => panic!("a masked frame came from a server"),
+    }
+}
+
+/// A masked text frame, compressed by itself (RFC 7692 section 7.2.1).
+pub(crate) fn masked_deflated(text: &str) -> Vec<u8> {
+    let mut deflated = Vec::with_capacity(text.len() + 64);
+    flate2::Compress::new(flate2::Compression::fast(), false)
+        .compress_vec(text.as_bytes(), &mut deflated, flate2::FlushCompress::Sync)
+        .expect("it can be compressed");
+    deflated.truncate(deflated.len() - DEFLATE_TAIL.len());
+    let mut frame = masked(TEXT, &deflated);
+    frame[0] |= COMPRESSED;
+    frame
+}
+
+fn inflate(payload: &[u8]) -> Vec<u8> {
+    let input = [payload, &DEFLATE_TAIL].concat();
+    let mut inflated = Vec::with_capacity(INFLATED_BYTES_MAX);
+    flate2::Decompress::new(false)
+        .decompress_vec(&input, &mut inflated, flate2::FlushDecompress::Sync)
+        .expect("it can be inflated");
+    inflated
 }
 
 /// A whole HTTP exchange on a connection that the server closes.

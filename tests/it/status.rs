@@ -13,6 +13,7 @@ pub(crate) struct Status {
     pub(crate) workers: Vec<Worker>,
     pub(crate) log: Log,
     pub(crate) channels: Vec<Channel>,
+    pub(crate) laggards: Vec<Laggard>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -22,6 +23,24 @@ pub(crate) struct Worker {
     pub(crate) state: String,
     pub(crate) clients: u32,
     pub(crate) subscriptions: u32,
+    pub(crate) lag: Lag,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Lag {
+    pub(crate) clients: u32,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) ms: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Laggard {
+    pub(crate) worker: u16,
+    pub(crate) address: Option<String>,
+    pub(crate) channel: Option<String>,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -1,4 +1,4 @@
-//! How often things happened over all lives: a simulation that never meets a situation proves nothing about it.
+//! How often things happened in the simulation: a run in which some never did has shown nothing about them.
 
 use bellwether::master::supervisor::{Change, Notice};
 

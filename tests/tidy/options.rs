@@ -9,7 +9,7 @@ use crate::tree::Source;
 const PAGE: &str = "docs/options.md";
 
 /// Options of other programs that our documents show.
-const FOREIGN: [&str; 12] = [
+const FOREIGN: [&str; 13] = [
     "fuzz-dir",
     "release",
     "test",
@@ -22,6 +22,7 @@ const FOREIGN: [&str; 12] = [
     "kill-whom",
     "signal",
     "stop-timeout",
+    "unix-socket",
 ];
 
 /// Options of the verbs of the program, which the table of server options does not list.

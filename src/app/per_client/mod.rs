@@ -145,6 +145,9 @@ impl PerClient {
             } else if !rejected {
                 cx.reject(client, Status::FORBIDDEN, "the application did not accept");
             }
+        } else if rejected && !accepted {
+            // Nothing more will be told about it, so its future would wait for ever.
+            self.tasks.remove(&client);
         } else if room {
             cx.resume(client);
         } else {

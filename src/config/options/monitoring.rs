@@ -42,6 +42,40 @@ pub(super) const MONITORING: &[OptionSpec] = &[
         set: |draft, text| store(&mut draft.config.api_token, token_in(text).map(Some)),
     },
     OptionSpec {
+        name: "stats",
+        aliases: &["stats-server"],
+        short: None,
+        takes: Takes::Each("ADDRESS"),
+        default: "",
+        group: Group::Monitoring,
+        help: "write uWSGI's JSON statistics to whoever connects here, uwsgitop for example; :PORT is loopback only",
+        set: |draft, text| {
+            let address = loopback_address(text, draft.environment.ipv6)?;
+            draft.config.stats.push(address);
+            Ok(())
+        },
+    },
+    OptionSpec {
+        name: "stats-http",
+        aliases: NONE,
+        short: None,
+        takes: Takes::Flag,
+        default: "false",
+        group: Group::Monitoring,
+        help: "statistics are the answer to an HTTP request",
+        set: |draft, text| store(&mut draft.config.stats_style.http, switch(text)),
+    },
+    OptionSpec {
+        name: "stats-minified",
+        aliases: &["stats-min"],
+        short: None,
+        takes: Takes::Flag,
+        default: "false",
+        group: Group::Monitoring,
+        help: "statistics without white space",
+        set: |draft, text| store(&mut draft.config.stats_style.minified, switch(text)),
+    },
+    OptionSpec {
         name: "log-requests",
         aliases: NONE,
         short: None,

@@ -1,6 +1,6 @@
 //! From the shared log to the clients: order, slow ones, half-sent frames, laps.
 
-use super::rig::{Peer, Rig, masked};
+use super::rig::{Peer, Rig, config_of, masked};
 
 /// Publishes, turning the loop while the log is busy.
 fn publish(rig: &mut Rig, channel: &str, payload: &[u8]) {
@@ -148,19 +148,19 @@ fn a_channel_that_gets_its_place_in_the_table_later_loses_nothing() {
     }
 }
 
+/// A server whose channels have these rules.
+fn rig_of(rule: &str, spool_bytes: u64) -> Rig {
+    let rules = config_of(&["--channel", rule]).channel_rules;
+    Rig::new(|config| {
+        config.channel_rules = rules;
+        config.spool_bytes = spool_bytes;
+    })
+}
+
 /// A client of a channel with this rule that reads nothing while 2000 messages go through a spool
 /// of 64, and the numbers that it then finds, with the payload of the close frame if there is one.
 fn stalled(rule: &str) -> (Vec<u32>, Option<Vec<u8>>) {
-    let words = ["master", "--socket", ":1", "--channel", rule].map(Into::into);
-    let environment = crate::config::Environment::read();
-    let Ok(crate::config::Invocation::Serve(settings)) = crate::config::parse(words, &environment)
-    else {
-        panic!("these words are right");
-    };
-    let rules = crate::config::resolve(&settings, &environment)
-        .unwrap()
-        .channel_rules;
-    let mut rig = Rig::new(|config| config.channel_rules = rules);
+    let mut rig = rig_of(rule, 64 * 1024);
     let mut slow = rig.websocket("/news");
     for number in 0..2000 {
         publish(&mut rig, "news", &numbered(number, 1000));
@@ -197,6 +197,33 @@ fn with_gap_what_is_gone_is_left_out() {
         "{numbers:?}"
     );
     assert!(numbers.len() < 1000, "something was left out");
+}
+
+#[test]
+fn after_a_gap_comes_what_the_log_still_has_even_if_nothing_more_is_published() {
+    let mut rig = rig_of("news,slow=gap", 1024 * 1024);
+    let mut slow = rig.websocket("/news");
+    let last = 3999;
+    for number in 0..=last {
+        publish(&mut rig, "news", &numbered(number, 1000));
+        if number % 16 == 0 {
+            rig.turn();
+        }
+    }
+    rig.until("it is found overtaken", |rig| {
+        rig.area.counters().lapped > 0
+    });
+    let mut seen = Vec::new();
+    rig.until("the last message comes", |_| {
+        slow.receive();
+        seen.extend(slow.frames().iter().map(|(_, payload)| number_of(payload)));
+        seen.last() == Some(&last)
+    });
+    assert!(seen.is_sorted() && seen.len() < 4000);
+    // Half of what the log has, at least.
+    let rest = (0..=last).rev().zip(seen.iter().rev());
+    let unbroken = rest.take_while(|(wanted, number)| wanted == *number);
+    assert!(unbroken.count() >= 500, "{seen:?}");
 }
 
 #[test]

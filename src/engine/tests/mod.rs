@@ -2,8 +2,10 @@
 
 mod api;
 mod areas;
+mod edges;
 mod handover;
 mod http;
 mod log;
 mod rig;
+mod wake;
 mod websocket;

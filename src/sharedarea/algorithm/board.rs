@@ -197,10 +197,32 @@ pub const NOTE_SPAWNS: usize = 280;
 /// `u64` when the last of them was, microseconds of Unix time.
 pub const NOTE_SPAWNED_US: usize = 288;
 
+// Laggards: the clients that are behind the log, as the slots' owners show them.
+
+/// Start of the table of laggards.
+pub const LAGGARDS: usize = 73728;
+/// Bytes of a slot's laggards.
+pub const LAGGARDS_STRIDE: usize = 256;
+
+/// `u32` odd while the rest is written.
+pub const LAGGARDS_EDITION: usize = 0;
+/// `u32` how many there are.
+pub const LAGGARDS_CLIENTS: usize = 4;
+/// `u64` most entries that one of them is behind.
+pub const LAGGARDS_ENTRIES: usize = 8;
+/// `u64` most bytes of the spool.
+pub const LAGGARDS_BYTES: usize = 16;
+/// `u64` most milliseconds.
+pub const LAGGARDS_MS: usize = 24;
+/// The furthest of them, a row of `u64` words each: entries, bytes, milliseconds, channel and port, IPv6 address.
+pub const LAGGARDS_FURTHEST: usize = 32;
+/// Words of a row.
+pub const LAGGARD_WORDS: usize = 6;
+
 // Channels: open addressing, a name lives within `CHANNEL_WINDOW` slots behind its hash.
 
 /// Start of the channel table.
-pub const CHANNELS: usize = 73728;
+pub const CHANNELS: usize = 90112;
 /// Bytes of a channel slot.
 pub const CHANNEL_STRIDE: usize = 256;
 /// How many slots a look-up visits at most.
@@ -276,6 +298,18 @@ pub fn figure(slot: u16, field: usize) -> usize {
 #[must_use]
 pub fn area(id: u8, field: usize) -> usize {
     AREAS + usize::from(id) * AREA_STRIDE + field
+}
+
+/// Offset of a field of the laggards of slot `slot`.
+#[must_use]
+pub fn laggards(slot: u16, field: usize) -> usize {
+    LAGGARDS + usize::from(slot) * LAGGARDS_STRIDE + field
+}
+
+/// The field of the word `index` of row `row` of the laggards.
+#[must_use]
+pub fn laggard(row: usize, index: usize) -> usize {
+    LAGGARDS_FURTHEST + 8 * (row * LAGGARD_WORDS + index)
 }
 
 /// Offset of a field of channel `index`.

@@ -122,7 +122,7 @@ fn figures_are_documented() {
     assert_eq!(AREAS + AREA_COUNT * AREA_STRIDE, FIGURES);
     assert_eq!(
         FIGURES + usize::from(PARTICIPANT_COUNT) * FIGURE_STRIDE,
-        CHANNELS
+        LAGGARDS
     );
     check(
         "Figures",
@@ -143,6 +143,31 @@ fn figures_are_documented() {
             ("generation", NOTE_GENERATION),
             ("spawns", NOTE_SPAWNS),
             ("spawned_us", NOTE_SPAWNED_US),
+        ],
+    );
+}
+
+#[test]
+fn laggards_are_documented() {
+    assert!(DOCUMENT.contains(&format!(
+        "{PARTICIPANT_COUNT} slots of {LAGGARDS_STRIDE} bytes at {LAGGARDS}"
+    )));
+    assert_eq!(
+        LAGGARDS + usize::from(PARTICIPANT_COUNT) * LAGGARDS_STRIDE,
+        CHANNELS
+    );
+    let rows = crate::sharedarea::LAGGARDS_SHOWN_MAX;
+    assert!(laggard(rows, 0) <= LAGGARDS_STRIDE);
+    assert!(DOCUMENT.contains(&format!("{rows} rows of {} bytes", 8 * LAGGARD_WORDS)));
+    check(
+        "Laggards",
+        &[
+            ("edition", LAGGARDS_EDITION),
+            ("clients", LAGGARDS_CLIENTS),
+            ("entries", LAGGARDS_ENTRIES),
+            ("bytes", LAGGARDS_BYTES),
+            ("ms", LAGGARDS_MS),
+            ("furthest", LAGGARDS_FURTHEST),
         ],
     );
 }

@@ -8,10 +8,10 @@ use std::fmt;
 /// Bytes of the number that every payload starts with; also the least payload.
 pub const STAMP_BYTES: usize = 8;
 
-const FIN: u8 = 0x80;
+pub(crate) const FIN: u8 = 0x80;
 const OPCODE_TEXT: u8 = 1;
 const OPCODE_BINARY: u8 = 2;
-const OPCODE_CLOSE: u8 = 8;
+pub(crate) const OPCODE_CLOSE: u8 = 8;
 const MASKED: u8 = 0x80;
 
 /// A frame of fixed size of which only the number changes from message to message.
@@ -84,6 +84,21 @@ impl Template {
     pub fn append_payload(&self, number: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.stamp(number));
         out.extend_from_slice(&self.payload[STAMP_BYTES..]);
+    }
+
+    /// The number in a whole frame of this kind; none if a byte of it is wrong.
+    pub fn number_in(&self, frame: &[u8]) -> Option<u64> {
+        let payload = frame.strip_prefix(self.header.as_slice())?;
+        let (stamp, rest) = payload.split_first_chunk::<STAMP_BYTES>()?;
+        if rest != &self.payload[STAMP_BYTES..] {
+            return None;
+        }
+        let mut number = 0;
+        for (at, byte) in stamp.iter().enumerate() {
+            let digit = (byte ^ self.mask[at % 4]).checked_sub(b'0')?;
+            number |= u64::from(digit & 63) << (6 * at);
+        }
+        (self.stamp(number) == *stamp).then_some(number)
     }
 
     fn stamp(&self, number: u64) -> [u8; STAMP_BYTES] {
@@ -266,6 +281,20 @@ mod tests {
                         .sum();
                     assert_eq!((counted, checker.received()), (3, 3));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_a_frame_is_read_back_and_a_wrong_one_has_none() {
+        for template in [Template::server(64), Template::client(64, MASK)] {
+            for number in [0, 1, 63, 64, 1 << 40, (1 << 48) - 1] {
+                let mut frame = Vec::new();
+                template.append(number, &mut frame);
+                assert_eq!(template.number_in(&frame), Some(number));
+                frame[40] ^= 1;
+                assert_eq!(template.number_in(&frame), None);
+                assert_eq!(template.number_in(&frame[..50]), None);
             }
         }
     }

@@ -5,6 +5,7 @@
 //! talks to its socket and reads `/proc`.
 //!
 //! * [`frames`]: what is sent and what must come back, byte for byte.
+//! * [`survey`]: what a client has got that was not promised everything.
 //! * [`sockets`]: listening and connecting on loopback, the opening handshake.
 //! * [`link`]: one non-blocking connection.
 //! * [`process`]: CPU time and memory of a process tree, pinning to cores.
@@ -20,6 +21,7 @@ pub mod options;
 pub mod process;
 pub mod server;
 pub mod sockets;
+pub mod survey;
 pub mod table;
 
 /// What went wrong, in words for the person at the terminal.

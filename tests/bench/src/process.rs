@@ -90,6 +90,23 @@ pub fn pss_bytes(pids: &[u32]) -> Result<u64, Failure> {
     Ok(sum)
 }
 
+/// Bytes of memory that these processes have for themselves.
+///
+/// # Errors
+/// One of them is gone.
+pub fn private_bytes(pids: &[u32]) -> Result<u64, Failure> {
+    let mut sum = 0;
+    for pid in pids {
+        let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .ok_or("no RssAnon in status")?;
+        sum += line.trim_end_matches("kB").trim().parse::<u64>()? * 1024;
+    }
+    Ok(sum)
+}
+
 /// The cores this process may use.
 ///
 /// # Errors
@@ -153,6 +170,7 @@ mod tests {
         let pids = tree(std::process::id()).unwrap();
         assert!(pids.contains(&child.id()));
         assert!(pss_bytes(&[std::process::id()]).unwrap() > 0);
+        assert!(private_bytes(&[std::process::id()]).unwrap() > 0);
         assert!(cpu_ns(&[std::process::id()]).unwrap() > 0);
         drop(child.stdin.take());
         child.wait().unwrap();

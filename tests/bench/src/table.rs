@@ -13,6 +13,19 @@ pub enum Goal {
     Value(f64),
 }
 
+/// A further figure of a case.
+#[derive(Debug, Clone, Copy)]
+pub struct Note {
+    /// What it is, with its unit.
+    pub label: &'static str,
+    /// Its name in the report.
+    pub figure: &'static str,
+    /// What it is divided by.
+    pub scale: f64,
+    /// The most it should be.
+    pub most: Option<f64>,
+}
+
 /// What one contestant of a case has reached.
 #[derive(Debug)]
 pub struct Row {
@@ -42,7 +55,18 @@ impl Row {
             _ => Some((values[middle - 1] + values[middle]) / 2.0),
         }
     }
+
+    /// A note with its value; none where no report has it.
+    fn note(&self, note: &Note) -> Option<String> {
+        let value = self.median(note.figure)? / note.scale;
+        let goal = goal(note.most.map(Goal::Value), value, None);
+        let shown = format!("{} {} {goal}", note.label, number(value));
+        Some(shown.trim_end().to_owned())
+    }
 }
+
+/// Notes that fit beside each other.
+const NOTES_PER_LINE: usize = 4;
 
 /// What is written above the columns.
 pub fn head() -> String {
@@ -60,8 +84,9 @@ pub fn head() -> String {
     )
 }
 
-/// The rows of one case; the first is the base of the ratios. `figure` is shown divided by `scale`.
-pub fn section(title: &str, figure: &str, scale: f64, rows: &[Row]) -> String {
+/// The rows of one case; the first is the base of the ratios. `figure` is shown divided by `scale`, and `notes` below
+/// each row.
+pub fn section(title: &str, figure: &str, scale: f64, rows: &[Row], notes: &[Note]) -> String {
     let base = rows.first().and_then(|row| row.median(figure));
     let mut text = String::new();
     for (at, row) in rows.iter().enumerate() {
@@ -99,6 +124,12 @@ pub fn section(title: &str, figure: &str, scale: f64, rows: &[Row]) -> String {
             let _ = write!(text, "  (a round failed: {failure})");
         }
         text.push('\n');
+        for line in notes.chunks(NOTES_PER_LINE) {
+            let shown: Vec<String> = line.iter().filter_map(|note| row.note(note)).collect();
+            if !shown.is_empty() {
+                let _ = writeln!(text, "{:<51} {}", "", shown.join("; "));
+            }
+        }
     }
     text.lines()
         .map(|line| format!("{}\n", line.trim_end()))
@@ -125,6 +156,7 @@ fn number(value: f64) -> String {
         value if value >= 100.0 => format!("{value:.0}"),
         value if value >= 10.0 => format!("{value:.1}"),
         value if value >= 1.0 => format!("{value:.2}"),
+        0.0 => "0".to_owned(),
         value => format!("{value:.3}"),
     }
 }
@@ -162,12 +194,35 @@ mod tests {
             row("small", &[12.0], Some(Goal::Value(12.0))),
             row("none", &[], None),
         ];
-        let text = section("a case", "cost", 1.0, &rows);
+        let text = section("a case", "cost", 1.0, &rows, &[]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("a case") && lines[0].contains("10.0   1.00"));
         assert!(lines[1].contains("1.10  <= 1.15 ok"));
         assert!(lines[2].contains("1.20  <= 1.15 above"));
         assert!(lines[3].contains("<= 12 ok"));
         assert!(lines[4].contains("failed: no figure"));
+    }
+
+    #[test]
+    fn notes_stand_below_the_rows_that_have_them() {
+        let note = |label, figure, most| Note {
+            label,
+            figure,
+            scale: 10.0,
+            most,
+        };
+        let notes = [
+            note("cost in tens", "cost", None),
+            note("the same", "cost", Some(1.0)),
+            note("unknown", "other", Some(1.0)),
+        ];
+        let rows = [row("one", &[20.0], None), row("none", &[], None)];
+        let text = section("a case", "cost", 1.0, &rows, &notes);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(
+            lines[1].trim(),
+            "cost in tens 2.00; the same 2.00 <= 1 above"
+        );
     }
 }

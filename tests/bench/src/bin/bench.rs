@@ -1,7 +1,7 @@
 //! Runs the cases over several rounds, the contestants taking turns, and prints the table of medians.
 //!
-//! `bench [--quick] [--rounds N] [--measured-ms N] [--only TEXT] [--without-peers] [--realtime] [--list]`. It tells how
-//! things stand and never fails because of a figure; tests do that.
+//! `bench [--quick] [--rounds N] [--measured-ms N] [--stall-ms N] [--only TEXT] [--without-peers] [--realtime]
+//! [--list]`. It tells how things stand and never fails because of a figure; tests do that.
 
 use std::fs;
 use std::time::Duration;
@@ -21,7 +21,8 @@ struct Effort {
 
 fn main() -> Result<(), Failure> {
     let switches = ["quick", "without-peers", "realtime", "list"];
-    let options = Options::from_command_line(&["rounds", "measured-ms", "only"], &switches)?;
+    let known = ["rounds", "measured-ms", "stall-ms", "only"];
+    let options = Options::from_command_line(&known, &switches)?;
     let quick = options.has("quick");
     let effort = Effort {
         rounds: options.value("rounds", if quick { 1 } else { 5 })?,
@@ -39,7 +40,8 @@ fn main() -> Result<(), Failure> {
         Peers::find()
     };
     let wanted = options.text("only").unwrap_or("");
-    let cases = cases::all(&machine, &peers)?
+    let stall = options.value("stall-ms", if quick { 3000 } else { 10_000 })?;
+    let cases = cases::all(&machine, &peers, Duration::from_millis(stall))?
         .into_iter()
         .filter(|case| case.title.contains(wanted));
     if options.has("list") {
@@ -59,7 +61,10 @@ fn main() -> Result<(), Failure> {
     print!("{}", head());
     for case in cases {
         let rows = run(&machine, &case, &effort);
-        println!("{}", section(&case.title, case.figure, case.scale, &rows));
+        println!(
+            "{}",
+            section(&case.title, case.figure, case.scale, &rows, &case.notes)
+        );
     }
     Ok(fs::remove_dir_all(folder)?)
 }
@@ -72,7 +77,8 @@ fn run(machine: &Machine, case: &Case, effort: &Effort) -> Vec<Row> {
         goal: contestant.goal,
     };
     let mut rows: Vec<Row> = case.contestants.iter().map(row).collect();
-    for round in 0..effort.rounds {
+    let rounds = effort.rounds.min(case.rounds_max);
+    for round in 0..rounds {
         for turn in 0..rows.len() {
             // Nobody always goes first.
             let at = (turn + round) % rows.len();
@@ -80,7 +86,7 @@ fn run(machine: &Machine, case: &Case, effort: &Effort) -> Vec<Row> {
                 "\r\x1b[K{}, round {} of {}: {}",
                 case.title,
                 round + 1,
-                effort.rounds,
+                rounds,
                 rows[at].name
             );
             match measure(machine, case, &case.contestants[at], effort) {
@@ -115,7 +121,11 @@ fn measure(
     ] {
         load.extend([name.into(), time.as_millis().to_string()]);
     }
-    let report = machine.load(server.target(), &load, effort.warm + 2 * effort.measured)?;
+    let report = machine.load(
+        server.target(),
+        &load,
+        effort.warm + 2 * effort.measured + case.extra,
+    )?;
     server.stop()?;
     Ok(report)
 }

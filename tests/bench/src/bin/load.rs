@@ -1,12 +1,13 @@
 //! The load generator: `load MODE --address HOST:PORT --pid PID [...]`, prints one line of `name=value`.
 //!
 //! Modes: `echo` (--connections --in-flight --bytes [--trace]), `fan` (--connections --window --bytes [--pace all]
-//! [--post PATH]), `idle` (--connections), `handshake` (--connections). With `--path` it speaks websocket, without it
+//! [--post PATH] [--ask-bytes N]), `stream` (--connections --rate --bytes [--trace] [--stalled N --stall-ms N]), `crowd`
+//! (--connections --publishers --window --bytes), `idle` (--connections), `handshake` (--connections). With `--path` it speaks websocket, without it
 //! sends the same bytes over bare TCP. Pin it from outside.
 
 use std::time::Duration;
 
-use bellwether_bench::load::{Target, echo, fan, handshake, idle};
+use bellwether_bench::load::{Target, crowd, echo, fan, handshake, idle, stream};
 use bellwether_bench::options::Options;
 use bellwether_bench::{Failure, process};
 
@@ -23,6 +24,11 @@ fn main() -> Result<(), Failure> {
         "bytes",
         "pace",
         "post",
+        "ask-bytes",
+        "rate",
+        "stalled",
+        "stall-ms",
+        "publishers",
         "warm-ms",
         "measured-ms",
     ];
@@ -35,49 +41,76 @@ fn main() -> Result<(), Failure> {
         path: options.text("path").map(str::to_owned),
         pid: options.text("pid").ok_or("--pid is missing")?.parse()?,
     };
-    let connections = options.value("connections", 64)?;
-    let payload_bytes = options.value("bytes", 64)?;
-    let warm = Duration::from_millis(options.value("warm-ms", 600)?);
-    let measured = Duration::from_millis(options.value("measured-ms", 2500)?);
+    let size = Size {
+        connections: options.value("connections", 64)?,
+        payload_bytes: options.value("bytes", 64)?,
+        warm: Duration::from_millis(options.value("warm-ms", 600)?),
+        measured: Duration::from_millis(options.value("measured-ms", 2500)?),
+    };
     let report = match options.word(0) {
-        Some("echo") => {
-            let in_flight = options.value("in-flight", 1)?;
-            let trace = options.has("trace");
-            echo::run(
-                &target,
-                &echo::Plan {
-                    connections,
-                    in_flight,
-                    payload_bytes,
-                    warm,
-                    measured,
-                    trace,
-                },
-            )?
-        }
-        Some("fan") => {
-            let plan = fan_plan(&options, connections, payload_bytes, (warm, measured))?;
-            fan::run(&target, &plan)?
-        }
-        Some("idle") => idle::run(&target, connections)?,
-        Some("handshake") => handshake::run(&target, connections, warm, measured)?,
+        Some("echo") => echo::run(&target, &echo_plan(&options, &size)?)?,
+        Some("fan") => fan::run(&target, &fan_plan(&options, &size)?)?,
+        Some("stream") => stream::run(&target, &stream_plan(&options, &size)?)?,
+        Some("crowd") => crowd::run(&target, &crowd_plan(&options, &size)?)?,
+        Some("idle") => idle::run(&target, size.connections)?,
+        Some("handshake") => handshake::run(&target, size.connections, size.warm, size.measured)?,
         Some(other) => return Err(format!("unknown mode {other:?}").into()),
-        None => return Err("which mode: echo, fan, idle or handshake?".into()),
+        None => return Err("which mode: echo, fan, stream, crowd, idle or handshake?".into()),
     };
     println!("{report}");
     Ok(())
 }
 
-fn fan_plan(
-    options: &Options,
-    subscribers: usize,
+/// What all modes have.
+struct Size {
+    connections: usize,
     payload_bytes: usize,
-    times: (Duration, Duration),
-) -> Result<fan::Plan, Failure> {
-    Ok(fan::Plan {
-        subscribers,
+    warm: Duration,
+    measured: Duration,
+}
+
+fn echo_plan(options: &Options, size: &Size) -> Result<echo::Plan, Failure> {
+    Ok(echo::Plan {
+        connections: size.connections,
+        in_flight: options.value("in-flight", 1)?,
+        payload_bytes: size.payload_bytes,
+        warm: size.warm,
+        measured: size.measured,
+        trace: options.has("trace"),
+    })
+}
+
+fn stream_plan(options: &Options, size: &Size) -> Result<stream::Plan, Failure> {
+    Ok(stream::Plan {
+        subscribers: size.connections,
+        stalled: options.value("stalled", 0)?,
+        stall: Duration::from_millis(options.value("stall-ms", 10_000)?),
+        rate: options.value("rate", 100)?,
+        payload_bytes: size.payload_bytes,
+        warm: size.warm,
+        measured: size.measured,
+        trace: options.has("trace"),
+    })
+}
+
+fn crowd_plan(options: &Options, size: &Size) -> Result<crowd::Plan, Failure> {
+    let publishers = options.value("publishers", 8)?;
+    Ok(crowd::Plan {
+        publishers,
+        listeners: size.connections.saturating_sub(publishers),
         window: options.value("window", 1)?,
-        payload_bytes,
+        payload_bytes: size.payload_bytes,
+        warm: size.warm,
+        measured: size.measured,
+    })
+}
+
+fn fan_plan(options: &Options, size: &Size) -> Result<fan::Plan, Failure> {
+    Ok(fan::Plan {
+        subscribers: size.connections,
+        window: options.value("window", 1)?,
+        payload_bytes: size.payload_bytes,
+        ask_bytes: options.text("ask-bytes").map(str::parse).transpose()?,
         pace: match options.text("pace") {
             None | Some("first") => fan::Pace::First,
             Some("all") => fan::Pace::All,
@@ -88,7 +121,7 @@ fn fan_plan(
         publisher: options.text("post").map_or(fan::Publisher::Frames, |path| {
             fan::Publisher::Post(path.to_owned())
         }),
-        warm: times.0,
-        measured: times.1,
+        warm: size.warm,
+        measured: size.measured,
     })
 }

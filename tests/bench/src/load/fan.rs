@@ -12,6 +12,9 @@ use crate::link::{Link, Received};
 use crate::sockets::{Poll, Ready, Sources};
 use crate::{Failure, process};
 
+/// Between two looks at the server's memory.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Who has to have a message before the next may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
@@ -39,6 +42,8 @@ pub struct Plan {
     pub window: u64,
     /// Bytes of each payload.
     pub payload_bytes: usize,
+    /// The publisher sends only so many bytes, and the server makes the message of them.
+    pub ask_bytes: Option<usize>,
     /// Who sets the pace.
     pub pace: Pace,
     /// How messages are published.
@@ -65,8 +70,40 @@ struct Run<'p> {
     first: u64,
     publishing: bool,
     latency: Histogram,
+    memory: Memory,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
+}
+
+/// How much memory of their own the server's processes have taken since the first message.
+#[derive(Debug, Default)]
+struct Memory {
+    pids: Vec<u32>,
+    before: u64,
+    most: u64,
+    looked: Option<Instant>,
+}
+
+impl Memory {
+    fn before(&mut self, pids: &[u32]) -> Result<(), Failure> {
+        self.pids = pids.to_vec();
+        self.before = process::private_bytes(pids)?;
+        self.most = self.before;
+        Ok(())
+    }
+
+    /// Looks again, though not too often.
+    fn look(&mut self, now: Instant) -> Result<(), Failure> {
+        if self.looked.is_none_or(|looked| now - looked > LOOK) {
+            self.looked = Some(now);
+            self.most = self.most.max(process::private_bytes(&self.pids)?);
+        }
+        Ok(())
+    }
+
+    fn growth(&self) -> u64 {
+        self.most - self.before
+    }
 }
 
 /// Runs the plan.
@@ -76,6 +113,7 @@ struct Run<'p> {
 pub fn run(target: &Target, plan: &Plan) -> Result<Report, Failure> {
     let mut run = Run::connect(target, plan)?;
     let pids = process::tree(target.pid)?;
+    run.memory.before(&pids)?;
     run.publish_for(plan.warm)?;
     run.latency.clear();
     let (start, before) = (Moment::now(&pids)?, run.deliveries());
@@ -87,6 +125,7 @@ pub fn run(target: &Target, plan: &Plan) -> Result<Report, Failure> {
         &run.latency,
     );
     report.add("published", (run.published - published) as f64);
+    report.add("private_growth", run.memory.growth() as f64);
     Ok(report)
 }
 
@@ -105,7 +144,7 @@ impl<'p> Run<'p> {
         };
         poll.add(publisher.stream(), plan.subscribers)?;
         let outgoing = if target.path.is_some() {
-            Template::client(plan.payload_bytes, MASK)
+            Template::client(plan.ask_bytes.unwrap_or(plan.payload_bytes), MASK)
         } else {
             Template::server(plan.payload_bytes)
         };
@@ -124,6 +163,7 @@ impl<'p> Run<'p> {
             first: 0,
             publishing: true,
             latency: Histogram::default(),
+            memory: Memory::default(),
             buffer: vec![0; BUFFER_BYTES],
             scratch: Vec::new(),
         })
@@ -161,6 +201,9 @@ impl<'p> Run<'p> {
                 }
             }
             self.publishing = now < end;
+            if self.plan.ask_bytes.is_some() {
+                self.memory.look(now)?;
+            }
             if now - last_progress > STALL {
                 return Err(format!(
                     "{} messages did not reach everybody within {STALL:?}",

@@ -2,10 +2,12 @@
 //!
 //! It must not know which server it talks to, beyond whether that speaks websocket.
 
+pub mod crowd;
 pub mod echo;
 pub mod fan;
 pub mod handshake;
 pub mod idle;
+pub mod stream;
 mod trace;
 
 use std::fmt;

@@ -1,5 +1,7 @@
 //! Tests of the whole way from arguments to plain data.
 
+mod operated;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -174,6 +176,28 @@ fn the_api_is_on_loopback_unless_its_address_says_otherwise() {
     ]);
     let shown: Vec<String> = config.unwrap().api.iter().map(Address::to_string).collect();
     assert_eq!(shown, ["127.0.0.1:8080", "0.0.0.0:1", "/a.sock"]);
+}
+
+#[test]
+fn statistics_are_written_where_and_how_it_is_said() {
+    let given = config(&[
+        "-s",
+        ":1",
+        "--stats=:1717",
+        "--stats-server",
+        "/s",
+        "--stats-http",
+    ]);
+    let given = given.unwrap();
+    let shown: Vec<String> = given.stats.iter().map(Address::to_string).collect();
+    assert_eq!(shown, ["127.0.0.1:1717", "/s"]);
+    assert!(given.stats_style.http && !given.stats_style.minified);
+    assert!(
+        config(&["-s", ":1", "--stats-minified"])
+            .unwrap()
+            .stats_style
+            .minified
+    );
 }
 
 #[test]

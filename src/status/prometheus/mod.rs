@@ -128,7 +128,7 @@ type WorkerFamily = (
     fn(&WorkerStatus) -> u64,
 );
 
-const WORKER_FAMILIES: [WorkerFamily; 17] = [
+const WORKER_FAMILIES: [WorkerFamily; 21] = [
     ("clients", "gauge", "Connected clients.", |w| {
         w.clients.into()
     }),
@@ -140,6 +140,30 @@ const WORKER_FAMILIES: [WorkerFamily; 17] = [
         "gauge",
         "Entries of the log that the worker has not seen yet.",
         |w| w.behind,
+    ),
+    (
+        "lagging_clients",
+        "gauge",
+        "Clients that have not got all that the worker has seen.",
+        |w| w.lag.clients.into(),
+    ),
+    (
+        "lag_entries",
+        "gauge",
+        "Most entries of the log that a client lags behind.",
+        |w| w.lag.entries,
+    ),
+    (
+        "lag_bytes",
+        "gauge",
+        "Most bytes of the spool that a client lags behind.",
+        |w| w.lag.bytes,
+    ),
+    (
+        "lag_milliseconds",
+        "gauge",
+        "Age of the oldest message that a client still waits for.",
+        |w| w.lag.ms,
     ),
     (
         "spawns_total",
@@ -426,62 +450,4 @@ fn channels(status: &Status, page: &mut Page) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::status::ChannelStatus;
-
-    fn example() -> Status {
-        let channel = |name: &str| ChannelStatus {
-            name: name.into(),
-            messages: 3,
-            subscribers: 2,
-        };
-        Status {
-            version: "1.2.3".into(),
-            uptime_ms: 61_002,
-            workers: vec![WorkerStatus {
-                slot: 4,
-                clients: 9,
-                state: "serving".into(),
-                ..WorkerStatus::default()
-            }],
-            channels: vec![channel("a\"b\\c"); 200],
-            channels_more: 5,
-            ..Status::default()
-        }
-    }
-
-    #[test]
-    fn every_sample_follows_its_family() {
-        let page = exposition(&example());
-        let mut family = "";
-        let mut families = Vec::new();
-        for line in page.lines() {
-            if let Some(rest) = line.strip_prefix("# TYPE ") {
-                let (name, kind) = rest.split_once(' ').unwrap();
-                assert!(["counter", "gauge"].contains(&kind), "{line}");
-                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
-                assert!(!families.contains(&name), "{name} twice");
-                families.push(name);
-                family = name;
-            } else if !line.starts_with('#') {
-                let name = line.split(['{', ' ']).next().unwrap();
-                assert_eq!(name, family, "{line}");
-            }
-        }
-        assert!(page.contains("bellwether_worker_clients{worker=\"4\"} 9\n"));
-        assert!(
-            page.contains("bellwether_uptime_seconds 61.002\n"),
-            "{page}"
-        );
-    }
-
-    #[test]
-    fn channels_are_bounded_and_their_names_escaped() {
-        let page = exposition(&example());
-        let series = page.matches("bellwether_channel_messages_total{").count();
-        assert_eq!(series, CHANNELS_MAX);
-        assert!(page.contains(r#"{channel="a\"b\\c"} 3"#), "{page}");
-        assert!(page.contains("bellwether_channels 205\n"));
-    }
-}
+mod tests;

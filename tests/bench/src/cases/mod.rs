@@ -1,11 +1,14 @@
 //! What `scripts/bench` measures: the cases, who takes part in each, and what Bellwether has to reach.
 
+mod streams;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::server::{Machine, Program, Ready, beside};
-use crate::table::Goal;
+use crate::table::{Goal, Note};
 use crate::{Failure, process};
 
 /// One line of work for every contestant.
@@ -23,6 +26,12 @@ pub struct Case {
     pub contestants: Vec<Contestant>,
     /// The server may use every core, not only its own.
     pub all_cores: bool,
+    /// Further figures that are shown below each row.
+    pub notes: Vec<Note>,
+    /// Rounds at most; those of a long run say enough.
+    pub rounds_max: usize,
+    /// What a run takes beyond the usual times.
+    pub extra: Duration,
 }
 
 /// A server and what it should reach.
@@ -78,7 +87,7 @@ impl Peers {
             return Ok(None);
         };
         let script = machine.folder.join("bun.js");
-        fs::write(&script, include_str!("../peers/bun.js"))?;
+        fs::write(&script, include_str!("../../peers/bun.js"))?;
         let command = vec![
             bun.display().to_string(),
             script.display().to_string(),
@@ -107,7 +116,7 @@ impl Peers {
             .port();
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         let folder = fs::canonicalize(&machine.folder)?;
-        let text = include_str!("../peers/nchan.conf")
+        let text = include_str!("../../peers/nchan.conf")
             .replace("MODULE", &module.display().to_string())
             .replace("FOLDER", &folder.display().to_string())
             .replace("ADDRESS", &address.to_string());
@@ -158,7 +167,18 @@ fn bellwether(
     options: &str,
     goal: Option<Goal>,
 ) -> Result<Contestant, Failure> {
-    let mut command = vec![beside("master")?.display().to_string()];
+    served_by("master", machine, name, options, goal)
+}
+
+/// A program with the command line of `master`.
+fn served_by(
+    server: &str,
+    machine: &Machine,
+    name: &str,
+    options: &str,
+    goal: Option<Goal>,
+) -> Result<Contestant, Failure> {
+    let mut command = vec![beside(server)?.display().to_string()];
     let run_dir = machine.folder.join("run").display().to_string();
     command.extend(["--socket", "127.0.0.1:0", "--run-dir", &run_dir].map(str::to_owned));
     command.extend(options.split_whitespace().map(str::to_owned));
@@ -191,17 +211,25 @@ fn case(
         scale,
         contestants,
         all_cores: false,
+        notes: Vec::new(),
+        rounds_max: usize::MAX,
+        extra: Duration::ZERO,
     }
 }
 
-/// Everything that is measured, in the order of the table.
+/// Everything that is measured, in the order of the table; clients that stop reading do so for `stall`.
 ///
 /// # Errors
 /// A program has not been built.
-pub fn all(machine: &Machine, peers: &Peers) -> Result<Vec<Case>, Failure> {
+pub fn all(machine: &Machine, peers: &Peers, stall: Duration) -> Result<Vec<Case>, Failure> {
     let mut cases = echo(machine, peers)?;
     cases.extend(fan(machine, peers)?);
     cases.push(two_workers(machine)?);
+    cases.extend(streams::beside_nchan(machine, peers)?);
+    cases.push(streams::fast(machine)?);
+    cases.push(streams::stalled(machine, stall)?);
+    cases.push(streams::area(machine)?);
+    cases.push(streams::crowd(machine)?);
     Ok(cases)
 }
 

@@ -1,0 +1,67 @@
+//! Options of supervision and of the place in the system, and the file that may say them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::{config, environment};
+use crate::config::{Invocation, Orphans, parse, read_files, resolve};
+
+#[test]
+fn what_is_operated_lands_in_its_field_too() {
+    let words = "--socket :1 --check --settle 0.5 --harakiri 7 --max-worker-lifetime 60 --reload-on-rss 512 \
+        --cpu-affinity 1 --orphans exit --master-fifo /run/f --touch-reload /run/t --pidfile /run/p \
+        --daemonize /run/d --logto /run/l --vacuum --uid www-data --gid adm --chdir / --umask 027 --die-on-term";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let operations = config(&words).unwrap().operations;
+    let path = |text: &str| Some(PathBuf::from(text));
+    assert!(operations.check && operations.vacuum);
+    assert_eq!(operations.settle_ms, 500);
+    assert_eq!(operations.harakiri_ms, 7000);
+    assert_eq!(operations.worker_lifetime_ms, 60_000);
+    assert_eq!(operations.reload_on_rss_bytes, 512 << 20);
+    assert_eq!(operations.cpu_affinity, 1);
+    assert_eq!(operations.orphans, Orphans::Exit);
+    assert_eq!(operations.master_fifo, path("/run/f"));
+    assert_eq!(operations.touch_reload, [PathBuf::from("/run/t")]);
+    assert_eq!(operations.pidfile, path("/run/p"));
+    assert_eq!(
+        (operations.daemonize, operations.logto),
+        (path("/run/d"), path("/run/l"))
+    );
+    assert_eq!(
+        (operations.uid.as_deref(), operations.gid.as_deref()),
+        (Some("www-data"), Some("adm"))
+    );
+    assert_eq!(
+        (operations.chdir, operations.umask),
+        (path("/"), Some(0o27))
+    );
+}
+
+#[test]
+fn a_file_says_what_the_command_line_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.ini");
+    let text = "[uwsgi]\n; a comment\nsocket = :7\nprocesses = 3\n";
+    std::fs::write(&file, text).unwrap();
+    let words = ["--ini", file.to_str().unwrap(), "--processes", "2"];
+    let environment = environment();
+    let words = std::iter::once("master").chain(words).map(OsString::from);
+    let Ok(Invocation::Serve(settings)) = parse(words, &environment) else {
+        panic!("these words are right");
+    };
+    let settings = read_files(settings, &environment).unwrap();
+    let config = resolve(&settings, &environment).unwrap();
+    assert_eq!(config.sockets.len(), 1);
+    assert_eq!(config.processes, 2, "the command line goes over the file");
+    std::fs::write(&file, "[uwsgi]\nproceses = 3\n").unwrap();
+    let words = ["master", "--ini", file.to_str().unwrap()].map(OsString::from);
+    let Ok(Invocation::Serve(settings)) = parse(words, &environment) else {
+        panic!("these words are right");
+    };
+    let error = read_files(settings, &environment).unwrap_err().to_string();
+    assert!(
+        error.contains("proceses") && error.contains("processes") && error.contains('2'),
+        "{error}"
+    );
+}
