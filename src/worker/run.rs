@@ -371,9 +371,11 @@ impl Worker {
             .set_state(ParticipantState::Draining);
         self.leave_listeners()?;
         // The kernel wakes one worker for a newcomer: if that was us, nobody else knows of it. Who
-        // comes later wakes another worker that shares the socket.
+        // comes later wakes another worker that shares the socket. In a pause all of them wait.
         for listener in std::mem::take(&mut self.listeners) {
-            self.accept_last(&listener);
+            if self.open {
+                self.accept_last(&listener);
+            }
         }
         Ok(())
     }
