@@ -351,7 +351,6 @@ fn warn_of_restart(before: &Config, after: &Config) {
         ("stats-http", before.stats_style != after.stats_style),
         ("log-format", before.log_format != after.log_format),
         ("log-level", before.log_level != after.log_level),
-        ("log-format", before.log_format != after.log_format),
         ("master-fifo", was.master_fifo != is.master_fifo),
         ("pidfile", was.pidfile != is.pidfile),
         ("daemonize", was.daemonize != is.daemonize),

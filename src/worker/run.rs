@@ -369,11 +369,13 @@ impl Worker {
         self.engine
             .participant()
             .set_state(ParticipantState::Draining);
+        // Who does not accept at the moment leaves them in the queue for the others.
+        let accepting = self.accepting;
         self.leave_listeners()?;
         // The kernel wakes one worker for a newcomer: if that was us, nobody else knows of it. Who
-        // comes later wakes another worker that shares the socket. In a pause all of them wait.
+        // comes later wakes another worker that shares the socket.
         for listener in std::mem::take(&mut self.listeners) {
-            if self.open {
+            if accepting {
                 self.accept_last(&listener);
             }
         }
