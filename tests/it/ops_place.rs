@@ -109,7 +109,7 @@ fn a_log_file_takes_what_standard_error_would() {
 }
 
 #[test]
-fn root_becomes_the_user_it_is_told_and_serves_reloads_and_upgrades() {
+fn root_becomes_the_user_it_is_told_and_reloads_as_that() {
     if !geteuid().is_root() {
         println!("skipped: only root can become somebody else");
         return;

@@ -9,7 +9,7 @@ use crate::tree::Source;
 const PAGE: &str = "docs/options.md";
 
 /// Options of other programs that our documents show.
-const FOREIGN: [&str; 10] = [
+const FOREIGN: [&str; 13] = [
     "fuzz-dir",
     "release",
     "test",
@@ -19,11 +19,14 @@ const FOREIGN: [&str; 10] = [
     "cfg",
     "all-targets",
     "url",
+    "kill-whom",
+    "signal",
+    "stop-timeout",
     "unix-socket",
 ];
 
 /// Options of the verbs of the program, which the table of server options does not list.
-const VERBS: [&str; 5] = ["binary", "json", "instance", "help", "version"];
+const VERBS: [&str; 6] = ["binary", "fast", "json", "instance", "help", "version"];
 
 const GENERATE: &str = "generate it from the option table; src/config says how";
 const TEST_IT: &str = "write a test under src/config or tests/ that sets it by one of its names and \
