@@ -8,7 +8,7 @@ use super::options::{self, Group, OptionSpec, Takes};
 
 const HEAD: &str = "# Options
 
-Made from the option table in `src/config/options.rs`; a test fails when this page is not current.
+Made from the option table in `src/config/options`; a test fails when this page is not current.
 `BELLWETHER_WRITE_DOCS=1 cargo test --lib options_page` writes it again.
 
 Names are uWSGI's where the meaning is the same. An option that takes one value and is given twice keeps the last one;
