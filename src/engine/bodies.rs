@@ -131,7 +131,7 @@ impl Core {
             return;
         };
         if go_on {
-            let out = self.output.sink(key, &mut client.outbox, &mut client.marks);
+            let out = self.output.sink(key, &mut client.outbox);
             out.extend_from_slice(GO_ON);
         }
         client.phase = Phase::Body(gathering);

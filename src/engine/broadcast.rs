@@ -157,9 +157,7 @@ impl Core {
             self.halves.push(key);
         }
         if let Some(client) = self.clients.get_mut(key) {
-            if client.behind.is_none() {
-                self.laggards.push(key);
-            }
+            self.laggards.push(key);
             client.behind = Some(Box::new(behind));
         }
     }

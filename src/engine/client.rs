@@ -45,22 +45,20 @@ bitflags::bitflags! {
         const PAUSED = 1;
         /// There may be input that no event will tell us about again.
         const UNREAD = 1 << 1;
-        /// It is on the list of those to flush in this turn.
-        const DIRTY = 1 << 2;
         /// A ping of ours is unanswered.
-        const PINGED = 1 << 3;
+        const PINGED = 1 << 2;
         /// The peer has ended its side of the stream.
-        const ENDED = 1 << 4;
+        const ENDED = 1 << 3;
         /// It is on the list of those that are gone.
-        const GONE = 1 << 5;
+        const GONE = 1 << 4;
         /// At least one request was answered.
-        const SERVED = 1 << 6;
+        const SERVED = 1 << 5;
         /// It is on its way to or from another worker: nothing is read or written.
-        const FROZEN = 1 << 7;
+        const FROZEN = 1 << 6;
         /// What was described of it when it was frozen is not true any more.
-        const CHANGED = 1 << 8;
+        const CHANGED = 1 << 7;
         /// An event has told that the peer has ended its side, which was not read yet.
-        const ENDING = 1 << 9;
+        const ENDING = 1 << 8;
     }
 }
 

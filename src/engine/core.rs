@@ -8,7 +8,7 @@ use log::warn;
 
 use crate::app::AppId;
 use crate::channel::{Batch, Run, Subscriptions};
-use crate::event_loop::{EventLoop, Key, Ready, Slab, Source, Timers};
+use crate::event_loop::{EventLoop, Key, KeyQueue, Ready, Slab, Source, Timers};
 use crate::net::Transport;
 use crate::protocol::websocket::{CloseCode, Closed, Codec, State};
 use crate::sharedarea::{Figures, Participant, SharedArea};
@@ -67,19 +67,19 @@ pub(super) struct Core {
     /// The first entry of the log that this worker has not looked at.
     pub(super) next: u64,
     /// Clients whose half-sent frame may be pinned.
-    pub(super) halves: Vec<Key>,
+    pub(super) halves: KeyQueue,
     /// The oldest pinned byte of them.
     pub(super) oldest_half: u64,
     pub(super) rescued: Rescued,
     /// Clients that may be behind, and when to look at them next.
-    pub(super) laggards: Vec<Key>,
+    pub(super) laggards: KeyQueue,
     pub(super) laggards_due_ms: u64,
     /// The board says that somebody is behind.
     pub(super) laggards_shown: bool,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_bytes: usize,
     /// Clients that may have input of which no event will tell.
-    pub(super) unread: Vec<Key>,
+    pub(super) unread: KeyQueue,
     /// Clients whose upgrade was just accepted, and what they had sent behind their head before.
     pub(super) opened: Vec<(Key, Vec<u8>)>,
     /// Conversations that are over, and why.
@@ -126,15 +126,15 @@ impl Core {
             batch: Batch::new(),
             channel_edition: 0,
             merged: Run::default(),
-            halves: Vec::new(),
+            halves: KeyQueue::new(),
             oldest_half: u64::MAX,
             rescued: Rescued::default(),
-            laggards: Vec::new(),
+            laggards: KeyQueue::new(),
             laggards_due_ms: 0,
             laggards_shown: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            unread: Vec::new(),
+            unread: KeyQueue::new(),
             opened: Vec::new(),
             gone: Vec::new(),
             draining: None,
@@ -191,14 +191,6 @@ impl Core {
     /// Forgets a wish to be called whose time has come.
     pub(super) fn meet_wake(&mut self) {
         self.wake_ms = self.wake_ms.filter(|at_ms| *at_ms > self.now_ms);
-    }
-
-    /// Each of them once, whatever put it on the list.
-    pub(super) fn take_unread(&mut self) -> Vec<Key> {
-        let mut unread = std::mem::take(&mut self.unread);
-        unread.sort_unstable();
-        unread.dedup();
-        unread
     }
 
     pub(super) fn adopt(&mut self, transport: Transport) -> Option<Key> {

@@ -159,7 +159,7 @@ impl Core {
             .iter()
             .map(|(name, value)| (*name, value.as_ref()))
             .collect();
-        let out = self.output.sink(key, &mut client.outbox, &mut client.marks);
+        let out = self.output.sink(key, &mut client.outbox);
         let response = http::Response {
             status: response.status,
             headers: &headers,

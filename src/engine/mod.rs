@@ -101,7 +101,7 @@ impl Engine {
             }
         }
         self.ready = ready;
-        for key in self.core.take_unread() {
+        for key in self.core.unread.take() {
             self.readable(key);
         }
         self.core.retry_publications();

@@ -27,7 +27,7 @@ impl Operations for Core {
             host: None,
             offers: Vec::new(),
         };
-        let out = self.output.sink(key, &mut client.outbox, &mut client.marks);
+        let out = self.output.sink(key, &mut client.outbox);
         write_accept(
             &upgrade,
             accept.subprotocol.as_deref(),

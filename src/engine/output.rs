@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::os::fd::AsFd;
 
 use crate::app::{Message, SendError};
-use crate::event_loop::Key;
+use crate::event_loop::{Key, KeyQueue};
 use crate::net::Progress;
 use crate::protocol::websocket::{State, frame_header};
 use crate::sharedarea::Reading;
@@ -29,7 +29,7 @@ pub(super) struct Output {
     /// Who is being read from.
     reader: Option<Key>,
     /// Who has got something in its outbox during this turn.
-    dirty: Vec<Key>,
+    dirty: KeyQueue,
 }
 
 impl Output {
@@ -38,20 +38,16 @@ impl Output {
         self.reader = Some(key);
     }
 
-    /// Where bytes for `key` are to be appended, given the parts of it that matter.
+    /// Where bytes for `key`, whose outbox this is, are to be appended.
     pub(super) fn sink<'o>(
         &'o mut self,
         key: Key,
         outbox: &'o mut super::client::Outbox,
-        marks: &mut Marks,
     ) -> &'o mut Vec<u8> {
         if self.reader == Some(key) {
             return &mut self.corked;
         }
-        if !marks.contains(Marks::DIRTY) {
-            marks.insert(Marks::DIRTY);
-            self.dirty.push(key);
-        }
+        self.dirty.push(key);
         outbox.tail()
     }
 
@@ -176,7 +172,7 @@ impl Core {
             && !client.is_mid_frame()
             && !client.marks.contains(Marks::FROZEN);
         if !direct {
-            let out = self.output.sink(key, &mut client.outbox, &mut client.marks);
+            let out = self.output.sink(key, &mut client.outbox);
             let start = out.len();
             out.extend_from_slice(header);
             let copied = reading.copy(position, Some(u64::from(bytes)), out);
@@ -215,14 +211,9 @@ impl Core {
 
     /// Sends what others have put into outboxes during this turn.
     pub(super) fn flush_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.output.dirty);
-        for key in dirty.drain(..) {
-            if let Some(client) = self.clients.get_mut(key) {
-                client.marks.remove(Marks::DIRTY);
-                self.push_out(key);
-            }
+        while let Some(key) = self.output.dirty.pop() {
+            self.push_out(key);
         }
-        self.output.dirty = dirty;
     }
 
     /// The kernel takes again: goes on where it was blocked.
@@ -253,11 +244,10 @@ impl Core {
             self.farewell(key);
         }
         if was_full
-            && let Some(client) = self.clients.get_mut(key)
+            && let Some(client) = self.clients.get(key)
             && client.marks.contains(Marks::UNREAD)
             && client.is_readable(outbox_bytes_unread)
         {
-            client.marks.remove(Marks::UNREAD);
             self.unread.push(key);
         }
     }
@@ -328,15 +318,10 @@ impl Core {
             &mut Vec<u8>,
         ) -> R,
     ) -> Option<R> {
-        let Client {
-            phase,
-            outbox,
-            marks,
-            ..
-        } = self.clients.get_mut(key)?;
+        let Client { phase, outbox, .. } = self.clients.get_mut(key)?;
         match phase {
             Phase::Open(connection) => {
-                let out = self.output.sink(key, outbox, marks);
+                let out = self.output.sink(key, outbox);
                 Some(write(connection, &mut self.codec, out))
             }
             Phase::Head(_) | Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,
