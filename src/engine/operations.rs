@@ -210,14 +210,6 @@ impl Core {
         }
     }
 
-    /// Whether too much waits for a client already.
-    pub(super) fn is_full(&self, key: Key) -> bool {
-        let client = self.clients.get(key);
-        let waiting = client.map_or(0, |client| client.outbox.len());
-        let corked = self.output.corked_bytes(key);
-        waiting > 0 && waiting + corked >= self.settings.outbox_bytes_max
-    }
-
     /// A client that is closing or gone gets nothing from the log any more.
     pub(super) fn leave_all_channels(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else {

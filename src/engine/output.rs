@@ -51,22 +51,31 @@ impl Output {
         outbox.tail()
     }
 
-    /// Bytes gathered for the client that is being read from.
-    pub(super) fn corked_bytes(&self, key: Key) -> usize {
+    /// What is gathered for `key`.
+    fn gathered(&self, key: Key) -> &[u8] {
         if self.reader == Some(key) {
-            self.corked.len()
+            &self.corked
         } else {
-            0
+            &[]
         }
     }
 }
 
 impl Core {
-    /// Bytes that wait for a client, gathered or in its outbox.
-    pub(super) fn unsent_bytes(&self, key: Key) -> usize {
-        let client = self.clients.get(key);
-        let outbox = client.map_or(0, |client| client.outbox.len());
-        outbox + self.output.corked_bytes(key)
+    /// Whether too much waits for a client already. So many gathered bytes are sent first: what the
+    /// kernel takes does not wait.
+    pub(super) fn is_full(&mut self, key: Key) -> bool {
+        let bytes_max = self.settings.outbox_bytes_max;
+        let waiting = |core: &Self| {
+            core.clients
+                .get(key)
+                .map_or(0, |client| client.outbox.len())
+        };
+        let gathered = self.output.gathered(key).len();
+        if gathered > 0 && waiting(self) + gathered >= bytes_max {
+            self.send_corked(key);
+        }
+        waiting(self) >= bytes_max
     }
 
     /// Sends what was gathered for the client that was read from.
@@ -76,8 +85,6 @@ impl Core {
         };
         if self.send_corked(key) {
             self.farewell(key);
-        } else {
-            self.lost(key);
         }
     }
 
@@ -107,6 +114,9 @@ impl Core {
         if corked.capacity() > CORK_BYTES_KEPT {
             *corked = Vec::new();
         }
+        if !there {
+            self.lost(key);
+        }
         there
     }
 
@@ -125,12 +135,11 @@ impl Core {
             return false;
         }
         let header = frame_header(message.kind, false, message.payload.len());
-        let gathered: &[u8] = if self.output.reader == Some(key) {
-            &self.output.corked
-        } else {
-            &[]
-        };
-        let pieces = [gathered, header.as_bytes(), &message.payload];
+        let pieces = [
+            self.output.gathered(key),
+            header.as_bytes(),
+            &message.payload,
+        ];
         let sent = match client.transport.send_pieces(&pieces.map(IoSlice::new)) {
             Ok(Progress::Moved(bytes)) => {
                 client.count_out(bytes, &mut self.figures);

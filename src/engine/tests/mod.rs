@@ -5,6 +5,7 @@ mod areas;
 mod edges;
 mod handover;
 mod http;
+mod limits;
 mod log;
 mod rig;
 mod wake;
