@@ -18,6 +18,7 @@ use crate::sharedarea::{
 };
 use crate::sys::socket::{self, Progress};
 
+use super::broadcast::Share;
 use super::client::{Marks, Phase};
 use super::core::Core;
 use super::half::{Behind, Half, NOTHING};
@@ -220,26 +221,37 @@ impl Core {
 
     /// If the next entry for a client that catches up is an announcement, passes it: sends the range or
     /// leaves it out. `None`: it is none. `Some(false)`: the client is blocked or gone.
-    pub(super) fn pass_announced(&mut self, key: Key, next: u64) -> Option<bool> {
+    pub(super) fn pass_announced(
+        &mut self,
+        key: Key,
+        next: u64,
+        share: &mut Share,
+    ) -> Option<bool> {
         let entry = self.pin_from(next).ok()?;
-        entry.announced?;
+        let range = entry.announced?;
         let channel = self.batch.listened(&self.area, &self.subscriptions, &entry);
         let client = self.clients.get(key)?;
         let is_for_it = channel.is_some_and(|channel| {
             client.memberships.contains(channel) && self.is_due(channel, next)
         });
-        let outcome = if is_for_it {
-            let area = announced_area(&self.area, &entry);
-            match Sending::new(&entry, &area, self) {
-                Some(mut sending) => sending.send(key, self),
-                None => Outcome::Stale,
-            }
-        } else {
+        if !is_for_it {
+            share.use_up(0);
             return Some(self.go_on_from(key, next + 1));
+        }
+        let area = announced_area(&self.area, &entry);
+        let outcome = match Sending::new(&entry, &area, self) {
+            Some(mut sending) => sending.send(key, self),
+            None => Outcome::Stale,
         };
         match outcome {
-            Outcome::All => self.delivered += 1,
-            Outcome::Stale => self.stale += 1,
+            Outcome::All => {
+                self.delivered += 1;
+                share.use_up(u64::from(range.bytes));
+            }
+            Outcome::Stale => {
+                self.stale += 1;
+                share.use_up(0);
+            }
             Outcome::Blocked => return Some(false),
             Outcome::Lost => {
                 self.lost(key);

@@ -74,6 +74,8 @@ pub(super) struct Core {
     /// Clients that may be behind, and when to look at them next.
     pub(super) laggards: KeyQueue,
     pub(super) laggards_due_ms: u64,
+    /// Clients that are behind and have had their share of this turn.
+    pub(super) catching_up: KeyQueue,
     /// The board says that somebody is behind.
     pub(super) laggards_shown: bool,
     pub(super) waiting: VecDeque<Waiting>,
@@ -131,6 +133,7 @@ impl Core {
             rescued: Rescued::default(),
             laggards: KeyQueue::new(),
             laggards_due_ms: 0,
+            catching_up: KeyQueue::new(),
             laggards_shown: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -163,7 +166,8 @@ impl Core {
         if !self.waiting.is_empty() {
             timeout = timeout.min(Duration::from_millis(1));
         }
-        if std::mem::take(&mut self.again) || !self.unread.is_empty() {
+        let unfinished = !self.unread.is_empty() || !self.catching_up.is_empty();
+        if std::mem::take(&mut self.again) || unfinished {
             timeout = Duration::ZERO;
         }
         if timeout.is_zero() || !self.park() {

@@ -58,6 +58,11 @@ impl KeyQueue {
         }
     }
 
+    /// Whether a key that has not been removed from its slab is in it.
+    pub fn contains(&self, key: Key) -> bool {
+        self.generations.get(key.place()) == Some(&key.generation)
+    }
+
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
@@ -111,6 +116,9 @@ mod tests {
                     }
                     4..7 => prop_assert_eq!(queue.pop(), model.pop_front()),
                     _ => prop_assert_eq!(queue.take(), std::mem::take(&mut model)),
+                }
+                for key in &keys {
+                    prop_assert_eq!(queue.contains(*key), model.contains(key));
                 }
                 prop_assert_eq!(queue.len(), model.len());
                 prop_assert_eq!(queue.is_empty(), model.is_empty());

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::rig::{Rig, masked};
 use crate::app::{App, ClientId, Context, Message, SendError};
@@ -60,4 +61,29 @@ fn answers_that_the_kernel_takes_are_not_refused() {
     rig.turn();
     peer.receive();
     assert_eq!((peer.frames().len(), refused.get()), (20, 0));
+}
+
+#[test]
+fn who_is_far_behind_gets_its_share_of_each_turn_and_waits_for_no_event() {
+    const SHARE: usize = 4096;
+    const MESSAGES: usize = 3 * SHARE;
+    let mut rig = Rig::new(|config| config.spool_bytes = 16 * 1024 * 1024);
+    let mut peer = rig.websocket("/news");
+    // A frozen client falls behind although its socket would take everything.
+    let key = rig.engine.keys()[0];
+    let shipment = rig.engine.freeze(key).unwrap();
+    for _ in 0..MESSAGES {
+        assert!(rig.publish("news", b"x"));
+    }
+    rig.turn();
+    rig.engine.give_back(&shipment);
+    let mut came = Vec::new();
+    while came.iter().sum::<usize>() < MESSAGES {
+        peer.receive();
+        came.push(peer.frames().len());
+        // Longer than a test may take: a turn that ends did not wait.
+        let for_ever = Duration::from_secs(3600);
+        rig.engine.turn(for_ever, &mut Vec::new()).unwrap();
+    }
+    assert_eq!(came, [SHARE; 3]);
 }
