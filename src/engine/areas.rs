@@ -199,21 +199,14 @@ impl Core {
             behind.next = behind.next.min(seq);
             return;
         }
-        let not_now = Behind {
-            next: seq,
-            half: None,
-        };
+        let not_now = Behind::at(seq, None);
         if !client.outbox.is_empty() {
             return self.fall_behind(key, not_now);
         }
         match sending.send(key, self) {
             Outcome::All => self.delivered += 1,
             Outcome::Blocked => self.fall_behind(key, not_now),
-            Outcome::Half(half) => {
-                let next = NOTHING;
-                let half = Some(half);
-                self.fall_behind(key, Behind { next, half });
-            }
+            Outcome::Half(half) => self.fall_behind(key, Behind::at(NOTHING, Some(half))),
             Outcome::Stale => self.stale += 1,
             Outcome::Lost => self.lost(key),
         }
@@ -231,9 +224,8 @@ impl Core {
         let range = entry.announced?;
         let channel = self.batch.listened(&self.area, &self.subscriptions, &entry);
         let client = self.clients.get(key)?;
-        let is_for_it = channel.is_some_and(|channel| {
-            client.memberships.contains(channel) && self.is_due(channel, next)
-        });
+        let is_for_it = channel
+            .is_some_and(|channel| client.listens(channel, next) && self.is_due(channel, next));
         if !is_for_it {
             share.use_up(0);
             return Some(self.go_on_from(key, next + 1));
@@ -258,16 +250,15 @@ impl Core {
                 return Some(false);
             }
             Outcome::Half(half) => {
-                let next = next + 1;
-                let half = Some(half);
-                self.fall_behind(key, Behind { next, half });
+                self.fall_behind(key, Behind::at(next + 1, Some(half)));
                 return Some(false);
             }
         }
         Some(self.go_on_from(key, next + 1))
     }
 
-    fn go_on_from(&mut self, key: Key, next: u64) -> bool {
+    /// Moves a client that is behind on; whether it still is.
+    pub(super) fn go_on_from(&mut self, key: Key, next: u64) -> bool {
         let client = self.clients.get_mut(key);
         match client.and_then(|client| client.behind.as_mut()) {
             Some(behind) => {

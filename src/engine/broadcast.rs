@@ -83,6 +83,15 @@ impl Core {
         self.repin();
     }
 
+    /// Brings the worker to the head of the log. Who is being read from gets first what has been
+    /// said to it before, its opening handshake perhaps.
+    pub(super) fn deliver_before_joining(&mut self) {
+        if self.next <= self.area.head() {
+            self.send_gathered();
+            self.fan_out();
+        }
+    }
+
     /// Delivers what can be delivered together: an announced range, or messages up to the next one.
     /// Returns the first entry that was not looked at.
     fn deliver_some(&mut self, batch: &mut Batch, head: u64) -> Result<u64, Lapped> {
@@ -160,7 +169,7 @@ impl Core {
         }
         if !client.outbox.is_empty() {
             let next = first.seq;
-            return self.fall_behind(key, Behind { next, half: None });
+            return self.fall_behind(key, Behind::at(next, None));
         }
         match send_ranges(&self.area, client, run, &mut self.figures) {
             Sent::All => {
@@ -177,13 +186,17 @@ impl Core {
         }
     }
 
-    pub(super) fn fall_behind(&mut self, key: Key, behind: Behind) {
+    /// From now on a client is at another place than its worker, or at another one than before.
+    pub(super) fn fall_behind(&mut self, key: Key, mut behind: Behind) {
         if let Some(half) = behind.half.as_ref().filter(|half| half.rescued.is_none()) {
             self.oldest_half = self.oldest_half.min(half.frame.position);
             self.halves.push(key);
         }
         if let Some(client) = self.clients.get_mut(key) {
             self.laggards.push(key);
+            if let Some(before) = client.behind.take() {
+                behind.joined = before.joined;
+            }
             client.behind = Some(Box::new(behind));
         }
     }
@@ -266,10 +279,7 @@ impl Core {
                 Sent::All => {
                     client.trace_messages_out(run.pieces.len() as u64);
                     self.delivered += run.pieces.len() as u64;
-                    client.behind = Some(Box::new(Behind {
-                        next: end,
-                        half: None,
-                    }));
+                    self.go_on_from(key, end);
                 }
                 Sent::Short(bytes) => {
                     let (whole, behind) = place(&run, bytes, end);
@@ -311,7 +321,7 @@ impl Core {
             let channel = self.batch.listened(&self.area, &self.subscriptions, &entry);
             let client = self.clients.get(key);
             if let (Some(channel), Some(client)) = (channel, client)
-                && client.memberships.contains(channel)
+                && client.listens(channel, seq)
                 && self.is_due(channel, seq)
             {
                 run.push(Piece {
@@ -400,30 +410,21 @@ fn place(run: &Run, mut sent: u64, end: u64) -> (u64, Behind) {
         if sent < bytes {
             let following = run.pieces.get(at + 1).map_or(end, |next| next.seq);
             let behind = match u32::try_from(sent) {
-                Ok(sent @ 1..) => Behind {
-                    next: following,
-                    half: Some(Half {
+                Ok(sent @ 1..) => {
+                    let half = Half {
                         frame: piece.range,
                         sent,
                         rescued: None,
-                    }),
-                },
-                Ok(0) | Err(_) => Behind {
-                    next: piece.seq,
-                    half: None,
-                },
+                    };
+                    Behind::at(following, Some(half))
+                }
+                Ok(0) | Err(_) => Behind::at(piece.seq, None),
             };
             return (at as u64, behind);
         }
         sent -= bytes;
     }
-    (
-        run.pieces.len() as u64,
-        Behind {
-            next: end,
-            half: None,
-        },
-    )
+    (run.pieces.len() as u64, Behind::at(end, None))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! should cost next to nothing: whatever is rare is boxed or empty.
 
 use crate::app::AppId;
-use crate::channel::Memberships;
+use crate::channel::{ChannelId, Memberships};
 use crate::net::Transport;
 use crate::protocol::http::BodyReader;
 use crate::protocol::websocket::{Agreed, Connection};
@@ -147,6 +147,13 @@ impl Client {
         !self.marks.intersects(Marks::PAUSED | Marks::FROZEN)
             && !matches!(self.phase, Phase::Deciding(_))
             && self.outbox.len() < outbox_bytes_unread
+    }
+
+    /// Whether the entry `seq` of a channel is for it.
+    pub(super) fn listens(&self, channel: ChannelId, seq: u64) -> bool {
+        let behind = self.behind.as_ref();
+        self.memberships.contains(channel)
+            && behind.is_none_or(|behind| behind.listened(channel, seq))
     }
 
     /// Whether a frame of the log is half sent, so that nothing else may go out.

@@ -103,6 +103,8 @@ impl Operations for Core {
     }
 
     fn subscribe(&mut self, key: Key, channel: ChannelName<'_>) {
+        // What is in the log already is for those alone who listen already.
+        self.deliver_before_joining();
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
@@ -127,6 +129,9 @@ impl Operations for Core {
         client.marks.insert(Marks::CHANGED);
         let (place, members) = self.subscriptions.join(id, key);
         client.memberships.add(Membership { channel: id, place });
+        if let Some(behind) = &mut client.behind {
+            behind.join(id, self.next);
+        }
         if let Some(index) = self.subscriptions.table_index(id) {
             self.participant.set_interest(index, members);
         }

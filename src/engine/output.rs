@@ -88,6 +88,13 @@ impl Core {
         }
     }
 
+    /// Sends what is gathered so far.
+    pub(super) fn send_gathered(&mut self) {
+        if let Some(key) = self.output.reader {
+            self.send_corked(key);
+        }
+    }
+
     /// Whether the client is still there.
     fn send_corked(&mut self, key: Key) -> bool {
         let corked = &mut self.output.corked;

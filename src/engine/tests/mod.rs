@@ -5,6 +5,7 @@ mod areas;
 mod edges;
 mod handover;
 mod http;
+mod joining;
 mod limits;
 mod log;
 mod rig;
