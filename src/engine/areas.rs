@@ -12,14 +12,14 @@ use std::rc::Rc;
 use crate::app::{AreaRange, PublishError, SendError};
 use crate::channel::{Batch, ChannelName};
 use crate::event_loop::Key;
-use crate::protocol::websocket::{FrameHeader, Kind, State, frame_header};
+use crate::protocol::websocket::{FrameHeader, Kind, frame_header};
 use crate::sharedarea::{
     Announced, Area, AreaError, Entry, EntryFlags, Range, Reading, SharedArea,
 };
 use crate::sys::socket::{self, Progress};
 
 use super::broadcast::Share;
-use super::client::{Marks, Phase};
+use super::client::{Client, Marks};
 use super::core::Core;
 use super::half::{Behind, Half, NOTHING};
 
@@ -278,16 +278,8 @@ impl Core {
     ) -> Result<(), SendError> {
         let area = self.area.area(range.area)?;
         let bytes = area.message_bytes(range.position, range.bytes)?;
-        match self.clients.get(key).map(|client| &client.phase) {
-            Some(Phase::Open(connection)) if connection.state() == State::Open => {}
-            Some(
-                Phase::Open(_)
-                | Phase::Head(_)
-                | Phase::Body(_)
-                | Phase::Deciding(_)
-                | Phase::Lingering { .. },
-            )
-            | None => return Err(SendError::NotOpen),
+        if !self.clients.get(key).is_some_and(Client::is_open) {
+            return Err(SendError::NotOpen);
         }
         if self.is_full(key) {
             return Err(SendError::Full);

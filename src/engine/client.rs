@@ -5,7 +5,7 @@ use crate::app::AppId;
 use crate::channel::{ChannelId, Memberships};
 use crate::net::Transport;
 use crate::protocol::http::BodyReader;
-use crate::protocol::websocket::{Agreed, Connection};
+use crate::protocol::websocket::{Agreed, Connection, State};
 use crate::sharedarea::Figures;
 
 use super::half::Behind;
@@ -140,6 +140,11 @@ impl Client {
         if let Some(trace) = &mut self.trace {
             trace.traffic.messages_out += messages;
         }
+    }
+
+    /// Whether it is a WebSocket that nobody closes.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&self.phase, Phase::Open(connection) if connection.state() == State::Open)
     }
 
     /// Whether it may be read from now.

@@ -10,7 +10,7 @@ use crate::app::AppId;
 use crate::channel::{Batch, Run, Subscriptions};
 use crate::event_loop::{EventLoop, Key, KeyQueue, Ready, Slab, Source, Timers};
 use crate::net::Transport;
-use crate::protocol::websocket::{CloseCode, Closed, Codec, State};
+use crate::protocol::websocket::{CloseCode, Closed, Codec};
 use crate::sharedarea::{Figures, Participant, SharedArea};
 
 use super::Settings;
@@ -216,15 +216,8 @@ impl Core {
 
     /// The app of a client whose WebSocket is open.
     pub(super) fn open_app(&self, key: Key) -> Option<AppId> {
-        let client = self.clients.get(key)?;
-        match &client.phase {
-            Phase::Open(connection) if connection.state() == State::Open => client.app,
-            Phase::Open(_)
-            | Phase::Head(_)
-            | Phase::Body(_)
-            | Phase::Deciding(_)
-            | Phase::Lingering { .. } => None,
-        }
+        let client = self.clients.get(key).filter(|client| client.is_open())?;
+        client.app
     }
 
     /// Takes out the clients from whom nothing has come and to whom nothing was said.

@@ -108,9 +108,7 @@ impl Operations for Core {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        let open =
-            matches!(&client.phase, Phase::Open(connection) if connection.state() == State::Open);
-        if !open {
+        if !client.is_open() {
             return;
         }
         let id = if let Some(id) = self.subscriptions.find(channel.as_str()) {
