@@ -33,7 +33,7 @@ mod publish;
 mod record;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trace;
 
 use std::io;

@@ -6,6 +6,6 @@ mod edges;
 mod handover;
 mod http;
 mod log;
-mod rig;
+pub(crate) mod rig;
 mod wake;
 mod websocket;

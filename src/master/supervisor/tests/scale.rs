@@ -7,7 +7,11 @@ fn scale(processes: u16) -> Event {
 }
 
 fn scaled(serving: u16, wanted: u16) -> Action {
-    Action::Tell(Notice::Scaled { serving, wanted })
+    Action::Tell(Notice::Scaled {
+        serving,
+        wanted,
+        leftovers: Leftovers::default(),
+    })
 }
 
 #[test]
@@ -27,6 +31,7 @@ fn one_fewer_hands_its_clients_over() {
         slot: 3,
         by: None,
         code: 1012,
+        mercy_ms: 0,
         timeout_ms: 5_000
     }));
     assert!(!actions.contains(&scaled(2, 2)));
@@ -99,6 +104,7 @@ fn a_configuration_may_want_another_number() {
         wanted: Wanted {
             processes: Some(1),
             drain_timeout_ms: 7,
+            mercy_ms: 0,
             settle_ms: 0,
         },
     });
@@ -110,6 +116,7 @@ fn a_configuration_may_want_another_number() {
         slot: 3,
         by: None,
         code: 1012,
+        mercy_ms: 0,
         timeout_ms: 7
     }));
 }
@@ -163,6 +170,7 @@ fn a_renewal_replaces_one_worker() {
         slot: 2,
         by: Some(3),
         code: 1012,
+        mercy_ms: 0,
         timeout_ms: 5_000
     }));
     bench.exit(1, CRASH);

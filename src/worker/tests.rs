@@ -1,0 +1,358 @@
+//! Workers that leave, run by hand: two in this process, with the master's ends of their control sockets.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::mail::Letter;
+use super::run::Worker;
+use super::{Mailboxes, Order, Report, Seat};
+use crate::app::{Accept, App, Apps, WebSocket, per_client};
+use crate::config::{Config, Environment};
+use crate::engine::tests::rig::{Peer, masked, upgrade};
+use crate::net::Transport;
+use crate::protocol::websocket::{Closed, Kind, encode_frame};
+use crate::sharedarea::{
+    EntryFlags, Geometry, Participant, ParticipantKind, Publication, SharedArea,
+};
+use crate::sys::descriptors::{self, Received};
+
+/// How long a condition may take before a test fails.
+const PATIENCE_MS: u64 = 20_000;
+const LONG_MS: u32 = 3_600_000;
+/// Long enough for what a test does meanwhile to be seen, short enough to be waited for.
+const SHORT_MS: u32 = 500;
+
+/// A worker, and what the master has of it.
+struct Seated {
+    worker: Worker,
+    control: OwnedFd,
+    told_to_leave: Arc<AtomicBool>,
+    gone: bool,
+}
+
+impl Seated {
+    fn order(&self, order: Order) {
+        descriptors::send(self.control.as_fd(), &order.encode(), &[]).unwrap();
+    }
+
+    fn reports(&self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        let mut packet = [0; 16];
+        while let Ok(Received::Packet { bytes, .. }) =
+            descriptors::receive(self.control.as_fd(), &mut packet)
+        {
+            reports.extend(Report::decode(&packet[..bytes]));
+        }
+        reports
+    }
+
+    fn turn(&mut self) {
+        if !self.gone {
+            self.gone = self.worker.turn().unwrap().is_break();
+        }
+    }
+
+    fn client(&mut self) -> Peer {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        self.worker.engine.adopt(Transport::new(theirs.into()));
+        let mut peer = Peer {
+            stream: ours,
+            received: Vec::new(),
+            ended: false,
+        };
+        peer.send(upgrade("/news", "").as_bytes());
+        self.until("the handshake is answered", |_| {
+            peer.receive();
+            peer.received.ends_with(b"\r\n\r\n")
+        });
+        peer.received.clear();
+        peer
+    }
+
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let start_ms = self.worker.engine.now_ms();
+        while !done(self) {
+            let waited_ms = self.worker.engine.now_ms() - start_ms;
+            assert!(waited_ms < PATIENCE_MS, "this never happened: {what}");
+            assert!(!self.gone, "it has left before this: {what}");
+            self.turn();
+        }
+    }
+
+    fn expect(&mut self, peer: &mut Peer, frames: &[(u8, &[u8])]) {
+        let mut seen = Vec::new();
+        self.until("the expected frames come", |_| {
+            peer.receive();
+            seen.extend(peer.frames());
+            seen.len() >= frames.len()
+        });
+        let frames: Vec<(u8, Vec<u8>)> = frames
+            .iter()
+            .map(|(first, payload)| (*first, payload.to_vec()))
+            .collect();
+        assert_eq!(seen, frames);
+    }
+
+    /// Lets it take notice of everything that is there.
+    fn settle(&mut self) {
+        for _ in 0..3 {
+            self.turn();
+        }
+    }
+}
+
+/// Two workers in slots 1 and 2, and the shared area.
+struct Pair {
+    one: Seated,
+    two: Seated,
+    /// The sending end of the mailbox of the second.
+    mailbox: OwnedFd,
+    publisher: Participant,
+}
+
+const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
+const PONG: u8 = 0x8a;
+
+/// 1012 and 1001 as a close frame has them.
+const RESTART: (u8, &[u8]) = (CLOSE, &[0x03, 0xf4]);
+const GOING_AWAY: (u8, &[u8]) = (CLOSE, &[0x03, 0xe9]);
+
+/// Its clients cannot move.
+async fn stay(mut ws: WebSocket) -> Result<(), Closed> {
+    ws.handshake(Accept::default()).await?;
+    ws.subscribe("news")?;
+    loop {
+        let message = ws.recv().await?;
+        ws.send(&message)?;
+    }
+}
+
+fn app_that_stays() -> Option<Box<dyn App>> {
+    Some(Box::new(per_client(stay)))
+}
+
+fn pair(app: impl Fn() -> Option<Box<dyn App>>) -> Pair {
+    let mut config = Config::new(&Environment::read());
+    config.spool_bytes = 64 * 1024;
+    config.clients_publish = true;
+    config.drain_spread_ms = u64::from(LONG_MS);
+    let geometry = Geometry {
+        channels: config.channels_max,
+        ..Geometry::with_spool(config.spool_bytes)
+    };
+    let area = SharedArea::create(geometry, 1, 0).unwrap();
+    let publisher = area.join(ParticipantKind::Master, 0).unwrap();
+    let boxes = [(); 2].map(|()| descriptors::packet_pair().unwrap());
+    let seated = |slot: u16| {
+        let (control, theirs) = descriptors::packet_pair().unwrap();
+        let own = &boxes[usize::from(slot) - 1].0;
+        let copy = |fd: &OwnedFd| fd.try_clone().unwrap();
+        let seat = Seat {
+            slot,
+            generation: 1,
+            config: config.clone(),
+            listeners: Vec::new(),
+            area: area.clone(),
+            control: theirs,
+            mailboxes: Mailboxes {
+                own: copy(own),
+                peers: boxes.iter().map(|(_, sender)| copy(sender)).collect(),
+            },
+            accepting: true,
+        };
+        let told_to_leave = Arc::new(AtomicBool::new(false));
+        let apps = Apps::new(&config, app()).unwrap();
+        let worker = Worker::start(seat, apps, Arc::clone(&told_to_leave)).unwrap();
+        Seated {
+            worker,
+            control,
+            told_to_leave,
+            gone: false,
+        }
+    };
+    let (one, two) = (seated(1), seated(2));
+    assert_eq!(one.reports(), [Report::Ready]);
+    let [_, (_, mailbox)] = boxes;
+    Pair {
+        one,
+        two,
+        mailbox,
+        publisher,
+    }
+}
+
+fn replace(mercy_ms: u32, timeout_ms: u32) -> Order {
+    Order::Replace {
+        by: 2,
+        code: 1012,
+        mercy_ms,
+        timeout_ms,
+    }
+}
+
+fn stop(timeout_ms: u32) -> Order {
+    Order::Drain {
+        code: 1001,
+        timeout_ms,
+    }
+}
+
+impl Pair {
+    fn publish(&mut self, text: &str) {
+        let mut frame = Vec::new();
+        encode_frame(Kind::Text, text.as_bytes(), &mut frame);
+        let publication = Publication {
+            channel: "news",
+            flags: EntryFlags::TEXT,
+            parts: &[&frame],
+            alternate: &[],
+            origin: 0,
+            time_us: 0,
+        };
+        self.publisher.publish(&publication).unwrap();
+    }
+
+    /// The first worker has moved whom it could, and shows mercy.
+    fn show_mercy(&mut self, mercy_ms: u32, timeout_ms: u32) {
+        self.one.order(replace(mercy_ms, timeout_ms));
+        let mut reports = Vec::new();
+        self.one.until("it reports that clients are left", |one| {
+            reports.extend(one.reports());
+            !reports.is_empty()
+        });
+        assert_eq!(reports, [Report::Moved]);
+    }
+}
+
+#[test]
+fn who_cannot_move_is_served_in_full_until_mercy_ends() {
+    let mut pair = pair(app_that_stays);
+    let mut peers = [pair.one.client(), pair.one.client()];
+    pair.show_mercy(SHORT_MS, LONG_MS);
+    pair.publish("to all");
+    for peer in &mut peers {
+        peer.send(&masked(TEXT, b"hello"));
+        peer.send(&masked(0x89, b"?"));
+        let mut seen = Vec::new();
+        pair.one.until("all three come", |_| {
+            peer.receive();
+            seen.extend(peer.frames());
+            seen.len() == 3
+        });
+        seen.sort();
+        let expected = [(TEXT, &b"hello"[..]), (TEXT, b"to all"), (PONG, b"?")];
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|(first, text)| (*first, &text[..]))
+            .collect();
+        assert_eq!(seen, expected);
+    }
+    assert!(!pair.one.gone);
+    // Then they are told, one after the other.
+    pair.one.expect(&mut peers[0], &[RESTART]);
+    assert_eq!(pair.one.worker.engine.clients(), 2);
+    drop(peers);
+    pair.one.until("it leaves", |one| one.gone);
+    assert_eq!(pair.one.reports(), [Report::Drained]);
+}
+
+#[test]
+fn mercy_ends_when_nobody_needs_it_any_more() {
+    let mut pair = pair(app_that_stays);
+    let peer = pair.one.client();
+    pair.show_mercy(LONG_MS, LONG_MS);
+    pair.one.settle();
+    assert!(!pair.one.gone);
+    drop(peer);
+    pair.one.until("it leaves", |one| one.gone);
+    assert_eq!(pair.one.reports(), [Report::Drained]);
+}
+
+#[test]
+fn without_mercy_they_are_told_at_once_and_nobody_is_said_to_be_left() {
+    let mut pair = pair(app_that_stays);
+    let mut peer = pair.one.client();
+    pair.one.order(replace(0, LONG_MS));
+    pair.one.expect(&mut peer, &[RESTART]);
+    assert_eq!(pair.one.reports(), []);
+}
+
+#[test]
+fn with_mercy_who_can_move_moves_all_the_same() {
+    let mut pair = pair(|| None);
+    let mut peer = pair.one.client();
+    pair.one.order(replace(LONG_MS, LONG_MS));
+    let two = &mut pair.two;
+    pair.one.until("it leaves", |one| {
+        two.turn();
+        one.gone
+    });
+    assert_eq!(pair.one.reports(), [Report::Drained]);
+    pair.publish("moved");
+    pair.two.expect(&mut peer, &[(TEXT, b"moved")]);
+}
+
+#[test]
+fn a_stop_ends_mercy_at_once() {
+    let mut pair = pair(app_that_stays);
+    let mut peers = [pair.one.client(), pair.one.client()];
+    pair.show_mercy(LONG_MS, LONG_MS);
+    pair.one.order(stop(SHORT_MS));
+    for peer in &mut peers {
+        pair.one.expect(peer, &[GOING_AWAY]);
+    }
+    // They do not answer.
+    pair.one.until("its time is up", |one| one.gone);
+    assert_eq!(pair.one.reports(), []);
+}
+
+#[test]
+fn mercy_ends_for_a_single_worker_that_is_told_to_leave_and_for_an_orphan() {
+    for orphan in [false, true] {
+        let mut pair = pair(app_that_stays);
+        let mut peer = pair.one.client();
+        pair.show_mercy(LONG_MS, LONG_MS);
+        if orphan {
+            pair.one.control = descriptors::packet_pair().unwrap().0;
+        } else {
+            pair.one.told_to_leave.store(true, Ordering::Relaxed);
+        }
+        pair.one.expect(&mut peer, &[GOING_AWAY]);
+    }
+}
+
+#[test]
+fn moving_that_does_not_get_on_is_given_up() {
+    let mut pair = pair(|| None);
+    let mut peer = pair.one.client();
+    // Nothing more goes into the mailbox of the other, who does not look.
+    let nothing = Letter::Abort { from: 9, batch: 9 }.encode();
+    while descriptors::send(pair.mailbox.as_fd(), &nothing, &[]).is_ok() {}
+    pair.one.order(replace(0, SHORT_MS));
+    pair.one.expect(&mut peer, &[RESTART]);
+    pair.one.until("it leaves", |one| one.gone);
+}
+
+#[test]
+fn who_is_leaving_takes_nobody_in() {
+    let mut pair = pair(|| None);
+    let mut peer = pair.two.client();
+    pair.two.order(Order::GiveAway { to: 1, clients: 1 });
+    pair.two.settle();
+    // The offer is on its way.
+    pair.one
+        .worker
+        .give_place(2, 1012, LONG_MS, LONG_MS)
+        .unwrap();
+    pair.one.settle();
+    pair.two.settle();
+    let clients = |seated: &Seated| seated.worker.engine.clients();
+    assert_eq!((clients(&pair.one), clients(&pair.two)), (0, 1));
+    pair.publish("still there");
+    pair.two.expect(&mut peer, &[(TEXT, b"still there")]);
+}
