@@ -83,7 +83,8 @@ impl Worker {
                 self.dismiss(code, until_ms.min(terms.until_ms));
             }
             Phase::Mercy(terms) => self.dismiss(code, until_ms.min(terms.until_ms)),
-            Phase::Draining { .. } | Phase::Stopped => {}
+            Phase::Draining { until_ms: before } => self.dismiss(code, until_ms.min(before)),
+            Phase::Stopped => {}
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::mail::Letter;
-use super::run::Worker;
+use super::run::{Phase, Worker};
 use super::{Mailboxes, Order, Report, Seat};
 use crate::app::{Accept, App, Apps, WebSocket, per_client};
 use crate::config::{Config, Environment};
@@ -324,6 +324,44 @@ fn mercy_ends_for_a_single_worker_that_is_told_to_leave_and_for_an_orphan() {
         }
         pair.one.expect(&mut peer, &[GOING_AWAY]);
     }
+}
+
+#[test]
+fn a_stop_hurries_the_farewells_of_a_reload() {
+    let mut pair = pair(app_that_stays);
+    let mut peers = [pair.one.client(), pair.one.client(), pair.one.client()];
+    // They would be told over half an hour.
+    pair.one.order(replace(0, LONG_MS));
+    let mut told = Vec::new();
+    let mut see = |peers: &mut [Peer], at_least: usize, one: &mut Seated| {
+        one.until("they are told", |_| {
+            for peer in &mut *peers {
+                peer.receive();
+                told.extend(peer.frames());
+            }
+            told.len() >= at_least
+        });
+        told.clone()
+    };
+    assert_eq!(see(&mut peers, 1, &mut pair.one), [(CLOSE, vec![3, 0xf4])]);
+    pair.one.order(stop(SHORT_MS));
+    let told = see(&mut peers, 3, &mut pair.one);
+    let away = (CLOSE, vec![3, 0xe9]);
+    assert_eq!(told[1..], [away.clone(), away], "each is told once");
+    pair.one.until("the time of the stop is up", |one| one.gone);
+}
+
+#[test]
+fn a_second_order_gives_nobody_more_time() {
+    let mut pair = pair(app_that_stays);
+    let _peer = pair.one.client();
+    pair.one.order(replace(0, SHORT_MS));
+    pair.one.settle();
+    let before = pair.one.worker.phase;
+    assert!(matches!(before, Phase::Draining { .. }));
+    pair.one.order(stop(LONG_MS));
+    pair.one.settle();
+    assert_eq!(pair.one.worker.phase, before);
 }
 
 #[test]
