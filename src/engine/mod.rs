@@ -142,6 +142,11 @@ impl Engine {
         self.core.clients.len()
     }
 
+    /// Messages of clients that the log has not taken yet.
+    pub fn unpublished(&self) -> usize {
+        self.core.waiting.len()
+    }
+
     /// The loop, for registering what is the owner's.
     pub fn event_loop(&self) -> &crate::event_loop::EventLoop {
         &self.core.event_loop

@@ -211,15 +211,21 @@ impl Worker {
         }
     }
 
-    /// Nobody is left, and nobody is on the way to us.
+    /// Nobody is left, nobody is on the way to us, and whatever was published is in the log.
     fn is_empty(&mut self) -> bool {
-        self.engine.clients() == 0 && !self.engine.participant().is_reserved()
+        self.engine.clients() == 0
+            && self.engine.unpublished() == 0
+            && !self.engine.participant().is_reserved()
     }
 
     fn tell_what_is_left(&self) {
         let clients = self.engine.clients();
         if clients > 0 {
             warn!("leaving {clients} clients behind: they did not go in time");
+        }
+        let messages = self.engine.unpublished();
+        if messages > 0 {
+            warn!("{messages} messages are lost: the log did not take them in time");
         }
     }
 }

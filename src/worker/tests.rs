@@ -109,6 +109,7 @@ impl Seated {
 struct Pair {
     one: Seated,
     two: Seated,
+    area: SharedArea,
     /// The sending end of the mailbox of the second.
     mailbox: OwnedFd,
     publisher: Participant,
@@ -181,6 +182,7 @@ fn pair(app: impl Fn() -> Option<Box<dyn App>>) -> Pair {
     Pair {
         one,
         two,
+        area,
         mailbox,
         publisher,
     }
@@ -393,4 +395,52 @@ fn who_is_leaving_takes_nobody_in() {
     assert_eq!((clients(&pair.one), clients(&pair.two)), (0, 1));
     pair.publish("still there");
     pair.two.expect(&mut peer, &[(TEXT, b"still there")]);
+}
+
+/// A client publishes until something has to wait for the log; how many messages those were.
+fn fill_the_log(one: &mut Seated, peer: &mut Peer) -> u64 {
+    let frame = masked(TEXT, &[b'x'; 7_000]);
+    let mut sent = 0;
+    one.until("the log takes no more", |one| {
+        peer.receive();
+        let full = one.worker.engine.unpublished() > 0;
+        if !full {
+            peer.send(&frame);
+            sent += 1;
+        }
+        full
+    });
+    sent
+}
+
+#[test]
+fn a_worker_does_not_leave_before_the_log_has_taken_what_it_has() {
+    let mut pair = pair(|| None);
+    let pinning = pair.area.join(ParticipantKind::External, 5).unwrap();
+    assert!(pinning.pin(0));
+    let mut peer = pair.one.client();
+    let sent = fill_the_log(&mut pair.one, &mut peer);
+    pair.one.settle();
+    drop(peer);
+    pair.one.order(stop(LONG_MS));
+    pair.one
+        .until("the client is gone", |one| one.worker.engine.clients() == 0);
+    pair.one.settle();
+    assert!(!pair.one.gone, "what it was given is not in the log yet");
+    pinning.unpin();
+    pair.one.until("it leaves", |one| one.gone);
+    assert_eq!(pair.area.counters().published, sent);
+}
+
+#[test]
+fn a_log_that_takes_nothing_holds_nobody_for_ever() {
+    let mut pair = pair(|| None);
+    let pinning = pair.area.join(ParticipantKind::External, 5).unwrap();
+    assert!(pinning.pin(0));
+    let mut peer = pair.one.client();
+    fill_the_log(&mut pair.one, &mut peer);
+    drop(peer);
+    pair.one.order(stop(SHORT_MS));
+    pair.one.until("it leaves", |one| one.gone);
+    assert!(pair.one.worker.engine.unpublished() > 0);
 }
