@@ -313,6 +313,7 @@ impl Master<'_> {
             | Notice::Stuck { .. }
             | Notice::ReloadQueued { .. }
             | Notice::ProbeOverdue { .. }
+            | Notice::ReloadCrowded { .. }
             | Notice::Replaced { .. }
             | Notice::Scaling { .. } => {}
         }

@@ -363,6 +363,9 @@ impl Rules {
                 self.last_new = None;
             }
             Notice::Replaced { change, .. } => self.replaces_for = Some(*change),
+            Notice::ReloadCrowded { change } => {
+                assert_ne!(*change, Change::Renewal, "others may want to reload");
+            }
             Notice::ReloadDone { .. } | Notice::ReloadFailed { .. } => self.last_new = None,
             Notice::AllReady { .. }
             | Notice::Ready { .. }

@@ -28,6 +28,7 @@ pub(super) struct Tally {
     pub(super) leftovers_upgraded: u64,
     pub(super) reloads_over_leftovers: u64,
     pub(super) reloads_with_leftovers: u64,
+    pub(super) crowded: u64,
 }
 
 impl Tally {
@@ -55,6 +56,7 @@ impl Tally {
         self.leftovers_upgraded += other.leftovers_upgraded;
         self.reloads_over_leftovers += other.reloads_over_leftovers;
         self.reloads_with_leftovers += other.reloads_with_leftovers;
+        self.crowded += other.crowded;
     }
 
     pub(super) fn assert_everything_happened(&self) {
@@ -82,6 +84,7 @@ impl Tally {
             leftovers_upgraded,
             reloads_over_leftovers,
             reloads_with_leftovers,
+            crowded,
         } = *self;
         let counts = [
             reloads_done,
@@ -107,6 +110,7 @@ impl Tally {
             leftovers_upgraded,
             reloads_over_leftovers,
             reloads_with_leftovers,
+            crowded,
         ];
         assert!(counts.iter().all(|count| *count > 0), "{self:?}");
     }
@@ -130,6 +134,7 @@ impl Tally {
             } if serving == wanted => self.scaled += 1,
             Notice::Scaled { .. } => self.scaled_short += 1,
             Notice::Accepting { .. } => self.pauses += 1,
+            Notice::ReloadCrowded { .. } => self.crowded += 1,
             Notice::Stuck { .. } => self.stuck += 1,
             Notice::ProbeOverdue { .. } => self.probes_overdue += 1,
             Notice::Storm { .. } => self.storms += 1,

@@ -130,6 +130,11 @@ pub enum Notice {
         /// What for.
         change: Change,
     },
+    /// Nobody can be replaced before somebody who is leaving has left.
+    ReloadCrowded {
+        /// What for.
+        change: Change,
+    },
     /// A worker is replaced.
     Replaced {
         /// What for.
@@ -217,6 +222,7 @@ impl Notice {
             Self::Crashed { .. }
             | Self::Overdue { .. }
             | Self::ProbeOverdue { .. }
+            | Self::ReloadCrowded { .. }
             | Self::ReloadIgnored { .. }
             | Self::ScaleIgnored => Level::Warn,
             Self::Scaled {
@@ -294,6 +300,7 @@ impl fmt::Display for Notice {
             | Self::ReloadQueued { .. }
             | Self::ReloadIgnored { .. }
             | Self::ProbeOverdue { .. }
+            | Self::ReloadCrowded { .. }
             | Self::Replaced { .. }
             | Self::ReloadDone { .. }
             | Self::ReloadRefused { .. }
@@ -357,6 +364,12 @@ impl Notice {
             }
             Self::ProbeOverdue { change } => {
                 write!(f, "{change}: the check takes too long, ending it")
+            }
+            Self::ReloadCrowded { change } => {
+                write!(
+                    f,
+                    "{change}: all slots are taken, the next one begins when an old worker has left"
+                )
             }
             Self::Replaced { change, old, new } => {
                 write!(f, "{change}: worker {new} replaces worker {old}")

@@ -142,10 +142,11 @@ impl Supervisor {
         }
     }
 
-    /// One worker is to be replaced by another like it; not while anything else goes on.
+    /// One worker is to be replaced by another like it; not while anything else goes on, and not if
+    /// that had to wait for a slot: others want to reload.
     pub(super) fn renew(&mut self, slot: u16, actions: &mut Vec<Action>) {
         let serves = matches!(self.state(slot), SlotState::Serving { .. });
-        if serves && self.phase == Phase::Running {
+        if serves && self.phase == Phase::Running && self.spare().is_some() {
             self.phase = Phase::Reloading(Reload {
                 waiting: VecDeque::from([slot]),
                 ..Reload::resolving(Change::Renewal, self.good)
@@ -228,7 +229,7 @@ impl Supervisor {
                     respawn: Some(_), ..
                 } => match self.spare() {
                     Some(spare) => (spare, Place::Of { victim }),
-                    None => return self.wait_for_a_slot(victim),
+                    None => return self.wait_for_a_slot(victim, actions),
                 },
                 // It is going anyway.
                 SlotState::Empty
@@ -266,10 +267,12 @@ impl Supervisor {
         self.run(actions);
     }
 
-    fn wait_for_a_slot(&mut self, victim: u16) {
+    fn wait_for_a_slot(&mut self, victim: u16, actions: &mut Vec<Action>) {
         if let Phase::Reloading(reload) = &mut self.phase {
             reload.waiting.push_front(victim);
             reload.step = Step::Crowded;
+            let change = reload.change;
+            actions.push(Action::Tell(Notice::ReloadCrowded { change }));
         }
     }
 

@@ -170,7 +170,12 @@ fn a_second_reload_leaves_leftovers_alone_and_waits_for_a_slot_if_it_must() {
     }
     assert_eq!(forks(&bench.reload_with_mercy()), [(5, 3)]);
     bench.pass_on(3, 5);
-    assert_eq!(forks(&bench.later(1_000)), [], "all slots are taken");
+    let change = RELOAD;
+    assert_eq!(
+        bench.later(1_000),
+        [Action::Tell(Notice::ReloadCrowded { change })],
+        "all slots are taken"
+    );
     assert_eq!(forks(&bench.exit(2, Exit::Code(0))), [(2, 3)]);
     bench.pass_on(4, 2);
     let (generation, leftovers) = done(&bench.later(1_000)).expect("it is done");
@@ -238,6 +243,18 @@ fn a_renewed_worker_may_linger() {
     bench.later(1_000);
     assert_eq!(bench.supervisor.phase_name(), "running");
     assert_eq!(bench.names(), ["leftover", "serving", "empty", "empty"]);
+}
+
+#[test]
+fn a_renewal_does_not_wait_for_the_slot_of_a_leftover() {
+    let mut bench = Bench::merciful(1, 2);
+    bench.reload_with_mercy();
+    bench.pass_on(1, 2);
+    bench.later(1_000);
+    assert_eq!(bench.event(Event::Renew { slot: 2 }), []);
+    assert_eq!(bench.supervisor.phase_name(), "running");
+    bench.exit(1, Exit::Code(0));
+    assert_eq!(forks(&bench.event(Event::Renew { slot: 2 })), [(1, 2)]);
 }
 
 #[test]
