@@ -11,7 +11,7 @@ use super::{Mailboxes, Order, Report, Seat};
 use crate::app::{Accept, App, Apps, WebSocket, per_client};
 use crate::config::{Config, Environment};
 use crate::engine::tests::rig::{Peer, masked, upgrade};
-use crate::net::Transport;
+use crate::net::{Purpose, Transport};
 use crate::protocol::websocket::{Closed, Kind, encode_frame};
 use crate::sharedarea::{
     EntryFlags, Geometry, Participant, ParticipantKind, Publication, SharedArea,
@@ -54,16 +54,21 @@ impl Seated {
         }
     }
 
-    fn client(&mut self) -> Peer {
+    fn connect(&mut self, purpose: Purpose) -> Peer {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
-        self.worker.engine.adopt(Transport::new(theirs.into()));
-        let mut peer = Peer {
+        let transport = Transport::new(theirs.into()).with_purpose(purpose);
+        self.worker.engine.adopt(transport);
+        Peer {
             stream: ours,
             received: Vec::new(),
             ended: false,
-        };
+        }
+    }
+
+    fn client(&mut self) -> Peer {
+        let mut peer = self.connect(Purpose::Clients);
         peer.send(upgrade("/news", "").as_bytes());
         self.until("the handshake is answered", |_| {
             peer.receive();
@@ -297,6 +302,26 @@ fn with_mercy_who_can_move_moves_all_the_same() {
     assert_eq!(pair.one.reports(), [Report::Drained]);
     pair.publish("moved");
     pair.two.expect(&mut peer, &[(TEXT, b"moved")]);
+}
+
+#[test]
+fn a_connection_with_half_a_request_is_served_until_mercy_ends() {
+    let mut pair = pair(|| None);
+    let mut peer = pair.one.connect(Purpose::Api);
+    peer.send(b"POST /publish/news HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe");
+    pair.one.settle();
+    pair.show_mercy(LONG_MS, LONG_MS);
+    for request in [&b"llo"[..], b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        peer.send(request);
+        pair.one.until("it is answered", |_| {
+            peer.receive();
+            peer.text().starts_with("HTTP/1.1 200")
+        });
+        peer.received.clear();
+    }
+    assert_eq!(pair.area.counters().published, 1);
+    drop(peer);
+    pair.one.until("it leaves", |one| one.gone);
 }
 
 #[test]
