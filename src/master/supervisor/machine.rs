@@ -178,7 +178,9 @@ impl Supervisor {
             },
         );
         match self.phase {
-            Phase::Starting { .. } | Phase::Running | Phase::Reloading(_) => {}
+            Phase::Starting { .. } | Phase::Reloading(_) => {}
+            // It may be one too many by now.
+            Phase::Running => self.fit(actions),
             // A stop came between the order to fork and its answer.
             Phase::Draining => self.drain(slot, GOING_AWAY, self.policy.drain_timeout_ms, actions),
             Phase::Stopping { .. } | Phase::Ended => self.stop_slot(slot, actions),

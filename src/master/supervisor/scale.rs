@@ -56,10 +56,9 @@ impl Supervisor {
             SlotState::Killed {
                 respawn: Some(_), ..
             } => Some(2),
-            SlotState::Booting { .. } => Some(3),
+            SlotState::Forking { .. } | SlotState::Booting { .. } => Some(3),
             SlotState::Serving { .. } => Some(4),
             SlotState::Empty
-            | SlotState::Forking { .. }
             | SlotState::Draining { .. }
             | SlotState::Leftover { .. }
             | SlotState::Stopping { .. }
@@ -81,8 +80,9 @@ impl Supervisor {
             }
             SlotState::Booting { .. } => self.stop_slot(slot, actions),
             SlotState::Serving { .. } => self.replace(slot, None, actions),
-            SlotState::Empty
-            | SlotState::Forking { .. }
+            // There is nobody yet who could be told.
+            SlotState::Forking { .. }
+            | SlotState::Empty
             | SlotState::Draining { .. }
             | SlotState::Leftover { .. }
             | SlotState::Stopping { .. } => {}

@@ -65,6 +65,23 @@ fn who_does_not_serve_goes_first() {
 }
 
 #[test]
+fn who_is_only_being_forked_goes_before_the_last_one_that_serves() {
+    let mut bench = Bench::with_slots(2, 5).run(2);
+    bench.event(Event::Renew { slot: 1 });
+    bench.event(Event::Ready { slot: 3 });
+    bench.exit(1, Exit::Code(0));
+    bench.event(scale(1));
+    // The crash comes when the renewal is done, and one worker is too many.
+    bench.now_ms += 1_000;
+    let actions = bench.exit(2, CRASH);
+    assert_eq!(forks(&actions), [(2, 1)]);
+    assert!(actions.contains(&Action::Stop { slot: 2 }));
+    let expected = ["empty", "stopping", "serving", "empty", "empty"];
+    assert_eq!(bench.names(), expected);
+    assert!(bench.exit(2, Exit::Code(0)).contains(&scaled(1, 1)));
+}
+
+#[test]
 fn a_new_worker_that_never_serves_is_told() {
     let mut bench = Bench::with_slots(1, 3).run(1);
     bench.event(scale(2));
