@@ -8,6 +8,6 @@ mod http;
 mod joining;
 mod limits;
 mod log;
-mod rig;
+pub(crate) mod rig;
 mod wake;
 mod websocket;
