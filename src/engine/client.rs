@@ -2,7 +2,7 @@
 //! should cost next to nothing: whatever is rare is boxed or empty.
 
 use crate::app::AppId;
-use crate::channel::Memberships;
+use crate::channel::{Memberships, Variant};
 use crate::net::Transport;
 use crate::protocol::http::BodyReader;
 use crate::protocol::websocket::{Agreed, Connection};
@@ -61,6 +61,8 @@ bitflags::bitflags! {
         const CHANGED = 1 << 8;
         /// An event has told that the peer has ended its side, which was not read yet.
         const ENDING = 1 << 9;
+        /// It reads alternates of broadcasts.
+        const DEFLATING = 1 << 10;
     }
 }
 
@@ -141,6 +143,16 @@ impl Client {
     pub(super) fn trace_messages_out(&mut self, messages: u64) {
         if let Some(trace) = &mut self.trace {
             trace.traffic.messages_out += messages;
+        }
+    }
+
+    /// As what it gets messages of the log.
+    #[inline]
+    pub(super) fn variant(&self) -> Variant {
+        if self.marks.contains(Marks::DEFLATING) {
+            Variant::Alternate
+        } else {
+            Variant::Frame
         }
     }
 

@@ -46,7 +46,7 @@ impl Half {
 /// Copies of frames, shared by all clients that hang at the same one.
 #[derive(Debug, Default)]
 pub(super) struct Rescued {
-    by_position: HashMap<u64, Weak<Vec<u8>>>,
+    by_range: HashMap<Range, Weak<Vec<u8>>>,
     /// Frames of announced ranges, by the number of the entry.
     by_entry: HashMap<u64, Weak<Vec<u8>>>,
 }
@@ -54,11 +54,7 @@ pub(super) struct Rescued {
 impl Rescued {
     /// The copy of a frame that is pinned; `None` when no more may be copied.
     pub(super) fn copy(&mut self, area: &SharedArea, frame: Range) -> Option<Rc<Vec<u8>>> {
-        if let Some(copy) = self
-            .by_position
-            .get(&frame.position)
-            .and_then(Weak::upgrade)
-        {
+        if let Some(copy) = self.by_range.get(&frame).and_then(Weak::upgrade) {
             return Some(copy);
         }
         if !self.has_room(frame.bytes as usize) {
@@ -67,8 +63,7 @@ impl Rescued {
         let mut bytes = Vec::with_capacity(frame.bytes as usize);
         area.copy_out(frame, &mut bytes).ok()?;
         let copy = Rc::new(bytes);
-        self.by_position
-            .insert(frame.position, Rc::downgrade(&copy));
+        self.by_range.insert(frame, Rc::downgrade(&copy));
         Some(copy)
     }
 
@@ -84,14 +79,14 @@ impl Rescued {
 
     /// Whether so many bytes more may be copied.
     pub(super) fn has_room(&mut self, bytes: usize) -> bool {
-        self.by_position.retain(|_, copy| copy.strong_count() > 0);
+        self.by_range.retain(|_, copy| copy.strong_count() > 0);
         self.by_entry.retain(|_, copy| copy.strong_count() > 0);
         self.bytes() + bytes <= RESCUED_BYTES_MAX
     }
 
     /// Bytes of all copies.
     pub(super) fn bytes(&self) -> usize {
-        self.by_position
+        self.by_range
             .values()
             .chain(self.by_entry.values())
             .filter_map(Weak::upgrade)
