@@ -94,3 +94,24 @@ impl Rescued {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sharedarea::Geometry;
+
+    #[test]
+    fn a_copy_is_shared_by_those_who_hang_at_the_same_range_and_by_nobody_else() {
+        let area = SharedArea::create(Geometry::with_spool(64 * 1024), 1, 0).unwrap();
+        let range = |bytes| Range {
+            position: 100,
+            bytes,
+        };
+        let mut rescued = Rescued::default();
+        let first = rescued.copy(&area, range(10)).unwrap();
+        assert!(Rc::ptr_eq(&first, &rescued.copy(&area, range(10)).unwrap()));
+        // Two entries that claim the same place: nobody can have written them.
+        assert_eq!(rescued.copy(&area, range(2000)).unwrap().len(), 2000);
+        assert_eq!(rescued.bytes(), 10, "the copy nobody holds is gone");
+    }
+}
