@@ -5,6 +5,8 @@ mod areas;
 mod edges;
 mod handover;
 mod http;
+mod joining;
+mod limits;
 mod log;
 pub(crate) mod rig;
 mod wake;
