@@ -103,8 +103,8 @@ pub(super) fn stalled(machine: &Machine, stall: Duration) -> Result<Case, Failur
         note("missed each", "stalled_missed", 1.0, None),
         note("got each", "stalled_received", 1.0, None),
     ];
-    case.rounds_max = 2;
-    case.extra = stall + Duration::from_secs(5);
+    case.rounds_max = 3;
+    case.extra = 2 * stall + Duration::from_secs(5);
     Ok(case)
 }
 

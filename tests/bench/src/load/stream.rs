@@ -14,10 +14,9 @@ use crate::{Failure, process};
 
 /// Between two looks at the clock; so many messages as are due then leave together.
 const TICK_MS: u16 = 1;
-/// Latencies are compared by the median of such windows: other work on the machine spoils some of them.
-const LATENCY_WINDOW: Duration = Duration::from_millis(500);
-/// Windows before anybody stalls.
-const WINDOWS_BEFORE: u32 = 6;
+/// Latencies are compared by the median of such windows: other work on the machine spoils some of them. Each is long
+/// enough for its 99th percentile to be more than its worst message.
+const LATENCY_WINDOW: Duration = Duration::from_secs(1);
 /// How long messages still leave after the stalled ones read again.
 const AFTER: Duration = Duration::from_secs(1);
 
@@ -164,10 +163,11 @@ impl<'p> Run<'p> {
         Ok(())
     }
 
-    /// Some stop reading; what that does to memory, to the others and to the publisher.
+    /// Some stop reading; what that does to memory, to the others and to the publisher. Before it is looked at in the
+    /// same way and for as long as during it.
     fn stall(&mut self, pids: &[u32], report: &mut Report) -> Result<(), Failure> {
         let mut most = 0;
-        let without = self.p99_for(WINDOWS_BEFORE * LATENCY_WINDOW, pids, &mut most)?;
+        let without = self.p99_for(self.plan.stall, pids, &mut most)?;
         let before = process::pss_bytes(pids)?;
         most = before;
         self.clogged = Duration::ZERO;
