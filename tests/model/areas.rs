@@ -9,6 +9,7 @@ use bellwether::sharedarea::algorithm::areas::{self, Hold, Step};
 use bellwether::sharedarea::algorithm::board;
 use bellwether::sharedarea::algorithm::lock::{self, Acquired, Patience};
 use bellwether::sharedarea::algorithm::memory::{Memory, Word};
+use loom::sync::atomic::AtomicU64;
 use loom::thread::{self, JoinHandle};
 
 use super::memory::{Flaw, ModelMemory};
@@ -85,6 +86,42 @@ fn without_the_fences_a_reader_and_a_writer_overlap() {
 #[should_panic(expected = "Causality violation")]
 fn without_orders_one_holder_does_not_see_what_the_other_wrote() {
     explore("area without orders", 3, 1, || meet(Flaw::Relaxed));
+}
+
+/// One looks without the lock, and believes what it saw if the counter was even and has not moved.
+fn look(flaw: Flaw) {
+    let memory = Arc::new(ModelMemory::with_area(flaw));
+    let bytes = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+    let theirs = Arc::clone(&bytes);
+    let writing = spawn(&memory, move |memory| {
+        let trace = &mut |_| {};
+        areas::write(&**memory, identity(1), ID, Patience(0), trace).unwrap();
+        theirs
+            .iter()
+            .for_each(|byte| byte.store(1, Ordering::Relaxed));
+        areas::end_write(&**memory, ID, trace);
+    });
+    let at = board::area(ID, board::AREA_UPDATES);
+    let before = memory.board64(at).load(Ordering::Acquire);
+    let [first, second] = [0, 1].map(|at: usize| bytes[at].load(Ordering::Relaxed));
+    memory.fence(Ordering::Acquire);
+    if before % 2 == 0 && counter(&memory) == before {
+        assert_eq!(first, second, "half of a write is believed");
+    }
+    writing.join().unwrap();
+}
+
+#[test]
+fn the_counter_tells_whoever_looks_without_the_lock() {
+    explore("area, look", 4, 100, || look(Flaw::None));
+}
+
+#[test]
+#[should_panic(expected = "half of a write is believed")]
+fn without_the_fence_the_counter_comes_too_late() {
+    explore("area, look without fences", 4, 1, || {
+        look(Flaw::NoFence(Ordering::Release));
+    });
 }
 
 #[test]
