@@ -33,7 +33,7 @@ mod publish;
 mod record;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trace;
 
 use std::io;
@@ -141,6 +141,11 @@ impl Engine {
     /// Clients there are, those in the middle of their handshake or farewell among them.
     pub fn clients(&self) -> usize {
         self.core.clients.len()
+    }
+
+    /// Messages of clients that the log has not taken yet.
+    pub fn unpublished(&self) -> usize {
+        self.core.waiting.len()
     }
 
     /// The loop, for registering what is the owner's.

@@ -1,5 +1,6 @@
 //! The engine with real sockets but in one thread: the test pumps its turns.
 
+mod alternates;
 mod api;
 mod areas;
 mod edges;
@@ -8,6 +9,6 @@ mod http;
 mod joining;
 mod limits;
 mod log;
-mod rig;
+pub(crate) mod rig;
 mod wake;
 mod websocket;
