@@ -325,6 +325,26 @@ fn a_connection_with_half_a_request_is_served_until_mercy_ends() {
 }
 
 #[test]
+fn who_can_move_when_mercy_ends_moves_then() {
+    let mut pair = pair(|| None);
+    let mut peer = pair.one.connect(Purpose::Api);
+    peer.send(b"POST /publish/news HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe");
+    pair.one.settle();
+    pair.show_mercy(SHORT_MS, LONG_MS);
+    peer.send(b"llo");
+    let two = &mut pair.two;
+    pair.one.until("it leaves", |one| {
+        two.turn();
+        one.gone
+    });
+    peer.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    pair.two.until("both are answered", |_| {
+        peer.receive();
+        peer.text().matches("HTTP/1.1 200").count() == 2
+    });
+}
+
+#[test]
 fn a_stop_ends_mercy_at_once() {
     let mut pair = pair(app_that_stays);
     let mut peers = [pair.one.client(), pair.one.client()];
