@@ -10,8 +10,8 @@
 //!
 //! A frozen client is neither read from nor written to, on either side, and its place in the log
 //! stands still; so what was described stays true. What others send it meanwhile waits in its
-//! outbox at the old worker and travels with the release. Who carries descriptions and descriptors
-//! from one to the other is not known here.
+//! outbox at the old worker and travels with the release; what is said to it at the new one comes
+//! behind that. Who carries descriptions and descriptors from one to the other is not known here.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -38,6 +38,14 @@ pub struct Shipment {
     /// What the other worker has to be given besides the descriptor.
     pub record: Vec<u8>,
     /// How much of its outbox is in the record.
+    outbox_bytes: usize,
+}
+
+/// A client that another worker has frozen, as it has arrived here.
+#[derive(Debug)]
+pub struct Arrival {
+    key: Key,
+    /// How much of its outbox came with the record.
     outbox_bytes: usize,
 }
 
@@ -115,7 +123,7 @@ impl Engine {
 
     /// Takes a client that another worker has frozen; it stays frozen here until `admit`. `None`
     /// when it cannot be taken: an unknown app, say, or a version that is not understood.
-    pub fn receive_frozen(&mut self, fd: OwnedFd, record: &[u8]) -> Option<Key> {
+    pub fn receive_frozen(&mut self, fd: OwnedFd, record: &[u8]) -> Option<Arrival> {
         if self.core.draining.is_some() {
             return None;
         }
@@ -150,22 +158,29 @@ impl Engine {
                 .get_mut(app)
                 .thaw(&mut Context::new(&mut self.core), key, &state);
         }
-        Some(key)
+        Some(Arrival {
+            key,
+            outbox_bytes: record.unsent.len(),
+        })
     }
 
     /// The other worker has released it: it is ours, with what has gathered for it there.
-    pub fn admit(&mut self, key: Key, late: &[u8]) {
+    pub fn admit(&mut self, arrival: &Arrival, late: &[u8]) {
+        let key = arrival.key;
         // Its place in the log may be beyond ours: then ours comes first, or it gets things twice.
         self.core.fan_out();
         if let Some(client) = self.core.clients.get_mut(key) {
-            client.outbox.push(late);
+            // Not behind what was said to it here: what a compressor has written there refers to
+            // what was sent before it.
+            client.outbox.insert(arrival.outbox_bytes, late);
         }
         self.core.unfreeze(key);
         self.settle();
     }
 
     /// The other worker keeps it.
-    pub fn turn_away(&mut self, key: Key) {
+    pub fn turn_away(&mut self, arrival: &Arrival) {
+        let key = arrival.key;
         let app = self.core.clients.get(key).and_then(|client| client.app);
         self.core.forget(key);
         if let Some(app) = app {
@@ -173,13 +188,14 @@ impl Engine {
         }
     }
 
-    fn record(&self, key: Key, app_state: Option<Vec<u8>>) -> Option<Record> {
-        let client = self.core.clients.get(key)?;
-        let phase = match &client.phase {
+    fn record(&mut self, key: Key, app_state: Option<Vec<u8>>) -> Option<Record> {
+        let client = self.core.clients.get_mut(key)?;
+        let phase = match &mut client.phase {
             Phase::Head(head) => RecordedPhase::Head(head.clone()),
             Phase::Open(connection) => RecordedPhase::Open {
                 replay: connection.replay()?,
                 deflate: connection.deflate().copied(),
+                window: connection.window(&mut self.core.codec)?,
                 app: self.apps.name(client.app?).to_owned(),
                 app_state,
             },
@@ -223,13 +239,15 @@ impl Engine {
             RecordedPhase::Open {
                 mut replay,
                 deflate,
+                window,
                 app,
                 app_state,
             } => {
                 let app = self.apps.find(&app)?;
-                let mut connection = Connection::new(deflate);
+                let codec = &mut self.core.codec;
+                let mut connection = Connection::with_window(deflate, &window, codec)?;
                 let mut answers = Vec::new();
-                let step = connection.receive(&mut replay, &mut self.core.codec, &mut answers);
+                let step = connection.receive(&mut replay, codec, &mut answers);
                 let silent = step.event.is_none() && answers.is_empty();
                 silent.then_some((Phase::Open(connection), Some(app), app_state))
             }

@@ -45,7 +45,7 @@ use crate::net::Transport;
 use crate::sharedarea::{Participant, SharedArea};
 
 use self::core::{Core, Gone};
-pub use self::handover::Shipment;
+pub use self::handover::{Arrival, Shipment};
 pub use self::settings::Settings;
 pub use self::trace::TARGET as REQUEST_LOG;
 

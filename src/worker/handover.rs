@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use log::{debug, info, warn};
 
-use crate::engine::{Engine, Shipment};
+use crate::engine::{Arrival, Engine, Shipment};
 use crate::event_loop::Key;
 use crate::sharedarea::{ParticipantState, SharedArea};
 use crate::sys::descriptors;
@@ -53,12 +53,12 @@ struct Batch {
 /// Clients that others have frozen for this worker.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
-    batches: HashMap<(u16, u64), Arrival>,
+    batches: HashMap<(u16, u64), Offer>,
 }
 
 #[derive(Debug)]
-struct Arrival {
-    keys: Vec<Option<Key>>,
+struct Offer {
+    taken: Vec<Option<Arrival>>,
     come_ms: u64,
 }
 
@@ -242,7 +242,7 @@ impl Arrivals {
             warn!("the descriptions of clients from worker {from} cannot be read: {error}");
             Vec::new()
         });
-        let keys: Vec<Option<Key>> = fds
+        let taken: Vec<Option<Arrival>> = fds
             .enumerate()
             .map(|(at, fd)| {
                 let room = post.engine.clients() < clients_max;
@@ -250,7 +250,7 @@ impl Arrivals {
                 post.engine.receive_frozen(fd, record)
             })
             .collect();
-        let yes = keys.iter().map(Option::is_some).collect();
+        let yes = taken.iter().map(Option::is_some).collect();
         let letter = Letter::Taken {
             by: post.own_slot,
             batch,
@@ -259,12 +259,11 @@ impl Arrivals {
         match post.send(from, &letter, &[]) {
             Ok(()) => {
                 let come_ms = post.engine.now_ms();
-                self.batches
-                    .insert((from, batch), Arrival { keys, come_ms });
+                self.batches.insert((from, batch), Offer { taken, come_ms });
             }
             Err(error) => {
                 debug!("worker {from} cannot be answered, its clients stay there: {error}");
-                turn_away(post.engine, keys);
+                turn_away(post.engine, taken);
             }
         }
     }
@@ -277,22 +276,22 @@ impl Arrivals {
         yes: &[bool],
         file: Option<&OwnedFd>,
     ) {
-        let Some(arrival) = self.batches.remove(&(from, batch)) else {
+        let Some(offer) = self.batches.remove(&(from, batch)) else {
             return;
         };
-        let late = file.map(|file| mail::disclose(file, arrival.keys.len()));
+        let late = file.map(|file| mail::disclose(file, offer.taken.len()));
         let late = late.transpose().unwrap_or_else(|error| {
             warn!("what has gathered for clients of worker {from} cannot be read: {error}");
             None
         });
         let late = late.unwrap_or_default();
-        for (at, key) in arrival.keys.into_iter().enumerate() {
-            match (key, yes.get(at)) {
-                (Some(key), Some(true)) => {
-                    post.engine
-                        .admit(key, late.get(at).map_or(&[][..], Vec::as_slice));
+        for (at, arrival) in offer.taken.into_iter().enumerate() {
+            match (arrival, yes.get(at)) {
+                (Some(arrival), Some(true)) => {
+                    let late = late.get(at).map_or(&[][..], Vec::as_slice);
+                    post.engine.admit(&arrival, late);
                 }
-                (Some(key), _) => post.engine.turn_away(key),
+                (Some(arrival), _) => post.engine.turn_away(&arrival),
                 (None, _) => {}
             }
         }
@@ -300,8 +299,8 @@ impl Arrivals {
 
     /// They stay where they are.
     pub(super) fn aborted(&mut self, engine: &mut Engine, from: u16, batch: u64) {
-        if let Some(arrival) = self.batches.remove(&(from, batch)) {
-            turn_away(engine, arrival.keys);
+        if let Some(offer) = self.batches.remove(&(from, batch)) {
+            turn_away(engine, offer.taken);
         }
     }
 
@@ -311,7 +310,7 @@ impl Arrivals {
         let dead: Vec<(u16, u64)> = self
             .batches
             .iter()
-            .filter(|(_, arrival)| now_ms >= arrival.come_ms + ARRIVAL_MS)
+            .filter(|(_, offer)| now_ms >= offer.come_ms + ARRIVAL_MS)
             .map(|(name, _)| *name)
             .filter(|(from, batch)| {
                 let view = post.area.participant(*from);
@@ -324,20 +323,20 @@ impl Arrivals {
     }
 }
 
-fn turn_away(engine: &mut Engine, keys: Vec<Option<Key>>) {
-    for key in keys.into_iter().flatten() {
-        engine.turn_away(key);
+fn turn_away(engine: &mut Engine, taken: Vec<Option<Arrival>>) {
+    for arrival in taken.into_iter().flatten() {
+        engine.turn_away(&arrival);
     }
 }
 
 fn send_move(post: &Post<'_>, to: u16, batch: u64, shipments: &[Shipment]) -> io::Result<()> {
     let file = mail::enclose(shipments.iter().map(|shipment| shipment.record.as_slice()))?;
     let mut fds = vec![file.as_fd()];
-    fds.extend(
-        shipments
-            .iter()
-            .filter_map(|shipment| post.engine.descriptor(shipment)),
-    );
+    for shipment in shipments {
+        // One left out would give all behind it the description of another.
+        let fd = post.engine.descriptor(shipment);
+        fds.push(fd.ok_or(io::ErrorKind::NotFound)?);
+    }
     post.send(
         to,
         &Letter::Move {
