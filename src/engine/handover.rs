@@ -93,32 +93,25 @@ impl Engine {
         self.settle();
     }
 
-    /// The other worker has it. Returns what has gathered for it since it was frozen; `None` when
-    /// its state has changed since, so that it stays here after all.
-    pub fn release(&mut self, shipment: &Shipment) -> Option<Vec<u8>> {
-        let key = shipment.key;
-        let client = self.core.clients.get(key)?;
+    /// What has gathered for a frozen client since it was described; `None` when its state has changed
+    /// since, so that it has to stay here after all.
+    pub fn late(&self, shipment: &Shipment) -> Option<Vec<u8>> {
+        let client = self.core.clients.get(shipment.key)?;
         let same = match &client.phase {
             Phase::Open(connection) => connection.state() == State::Open,
             Phase::Head(_) => true,
             Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => false,
         };
         if !same || client.marks.intersects(Marks::CHANGED | Marks::GONE) {
-            self.give_back(shipment);
             return None;
         }
-        let late = client
-            .outbox
-            .unsent()
-            .get(shipment.outbox_bytes..)
-            .unwrap_or_default();
-        let late = late.to_vec();
-        let app = client.app;
-        self.core.forget(key);
-        if let Some(app) = app {
-            self.apps.get_mut(app).moved(key);
-        }
-        Some(late)
+        let late = client.outbox.unsent().get(shipment.outbox_bytes..);
+        Some(late.unwrap_or_default().to_vec())
+    }
+
+    /// The other worker has it, and knows that.
+    pub fn release(&mut self, shipment: &Shipment) {
+        self.leave_to_another(shipment.key);
     }
 
     /// Takes a client that another worker has frozen; it stays frozen here until `admit`. `None`
@@ -180,7 +173,10 @@ impl Engine {
 
     /// The other worker keeps it.
     pub fn turn_away(&mut self, arrival: &Arrival) {
-        let key = arrival.key;
+        self.leave_to_another(arrival.key);
+    }
+
+    fn leave_to_another(&mut self, key: Key) {
         let app = self.core.clients.get(key).and_then(|client| client.app);
         self.core.forget(key);
         if let Some(app) = app {

@@ -18,7 +18,7 @@ use crate::sharedarea::{ParticipantKind, ParticipantState, SharedArea};
 use crate::sys::descriptors::{self, Received};
 use crate::sys::{limits, streams};
 
-use super::handover::{Arrivals, Departure, Post};
+use super::handover::{Arrivals, Departure, Post, Unsent};
 use super::mail::{LETTER_BYTES_MAX, Letter};
 use super::{Mailboxes, Order, Report, Seat};
 
@@ -91,6 +91,7 @@ pub(super) struct Worker {
     drain_spread_ms: u64,
     departure: Option<Departure>,
     arrivals: Arrivals,
+    unsent: Unsent,
     last_batch: u64,
     told_to_leave: Arc<AtomicBool>,
 }
@@ -125,6 +126,7 @@ impl Worker {
             drain_spread_ms: seat.config.drain_spread_ms,
             departure: None,
             arrivals: Arrivals::default(),
+            unsent: Unsent::default(),
             last_batch: 0,
             told_to_leave: watch_signals()?,
         };
@@ -143,7 +145,7 @@ impl Worker {
     fn serve(&mut self) -> io::Result<()> {
         let mut others = Vec::new();
         loop {
-            let wait_max = if self.departure.is_some() {
+            let wait_max = if self.departure.is_some() || !self.unsent.is_empty() {
                 MOVING_WAIT_MAX
             } else {
                 TURN_WAIT_MAX
@@ -188,7 +190,10 @@ impl Worker {
 
     /// Goes on with what is on its way between this worker and others.
     fn move_clients(&mut self) -> io::Result<()> {
-        self.with_post(|post, arrivals, _| arrivals.turn(post));
+        self.with_post(|post, arrivals, _| {
+            post.deliver();
+            arrivals.turn(post);
+        });
         let over = self.with_post(|post, _, departure| {
             departure
                 .as_mut()
@@ -208,11 +213,13 @@ impl Worker {
         act: impl FnOnce(&mut Post<'_>, &mut Arrivals, &mut Option<Departure>) -> R,
     ) -> R {
         let mut post = Post {
+            now_ms: self.engine.now_ms(),
             engine: &mut self.engine,
             area: &self.area,
             mailboxes: &self.mailboxes,
             own_slot: self.slot,
             last_batch: &mut self.last_batch,
+            unsent: &mut self.unsent,
         };
         act(&mut post, &mut self.arrivals, &mut self.departure)
     }
@@ -248,14 +255,13 @@ impl Worker {
             Letter::Move { from, batch } => self.with_post(|post, arrivals, _| {
                 arrivals.offered(post, (from, batch), fds, clients_max);
             }),
-            Letter::Taken { by, batch, yes } => self.with_post(|post, _, departure| {
-                // Without a departure the batch is an old one, and its clients are ours again.
-                let mut none = Departure::over(by);
-                departure
-                    .as_mut()
-                    .unwrap_or(&mut none)
-                    .taken(post, by, batch, &yes);
-            }),
+            Letter::Taken { by, batch, yes } => {
+                self.with_post(|post, _, departure| match departure {
+                    Some(departure) => departure.taken(post, by, batch, yes),
+                    // The batch is an old one, and its clients are ours again.
+                    None => post.abort(by, batch),
+                });
+            }
             Letter::Release { from, batch, yes } => self.with_post(|post, arrivals, _| {
                 arrivals.released(post, (from, batch), &yes, fds.first());
             }),
@@ -324,7 +330,9 @@ impl Worker {
     fn give_away(&mut self, to: u16, clients: u32) {
         if self.phase == Phase::Serving && self.departure.is_none() {
             let clients = usize::try_from(clients).unwrap_or(usize::MAX);
-            self.departure = Some(Departure::new(&self.engine, to, clients));
+            self.with_post(|post, _, departure| {
+                *departure = Some(Departure::new(post, to, clients));
+            });
         }
     }
 
@@ -340,8 +348,8 @@ impl Worker {
             if let Some(departure) = departure {
                 departure.abandon(post);
             }
+            *departure = Some(Departure::new(post, by, usize::MAX));
         });
-        self.departure = Some(Departure::new(&self.engine, by, usize::MAX));
         Ok(())
     }
 
@@ -403,9 +411,11 @@ impl Worker {
         Ok(())
     }
 
-    /// Nobody is left, and nobody is on the way to us.
+    /// Nobody is left, nobody is on the way to us, and nobody waits for word from us.
     fn is_empty(&mut self) -> bool {
-        self.engine.clients() == 0 && !self.engine.participant().is_reserved()
+        self.engine.clients() == 0
+            && self.unsent.is_empty()
+            && !self.engine.participant().is_reserved()
     }
 
     fn tell(&self, report: Report) {
