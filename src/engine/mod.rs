@@ -42,6 +42,7 @@ use std::time::Duration;
 use crate::app::{Apps, Context};
 use crate::event_loop::{Key, Ready, Source};
 use crate::net::Transport;
+use crate::protocol::http::Status;
 use crate::sharedarea::{Participant, SharedArea};
 
 use self::core::{Core, Gone};
@@ -134,6 +135,18 @@ impl Engine {
             if self.core.draining.is_some() {
                 self.core.drop_idle(key);
             }
+        }
+    }
+
+    /// Tells a new client that there is no room for it, and ends with it.
+    pub fn refuse(&mut self, transport: Transport) {
+        if let Some(key) = self.core.adopt(transport) {
+            let text = "this server is full (--max-clients)";
+            let headers = [("Retry-After", "1")];
+            self.core
+                .refuse(key, Status::SERVICE_UNAVAILABLE, text, &headers);
+            // What it has sent meanwhile is read, so that the answer is not lost.
+            self.readable(key);
         }
     }
 

@@ -11,6 +11,8 @@ mod handover;
 mod mail;
 mod run;
 mod seat;
+#[cfg(test)]
+mod tests;
 
 pub use run::run;
 pub use seat::{Mailboxes, Order, Report, Seat};

@@ -18,6 +18,8 @@ use crate::sharedarea::{ParticipantKind, ParticipantState, SharedArea};
 use crate::sys::descriptors::{self, Received};
 use crate::sys::{limits, streams};
 
+use super::balance::Unclaimed;
+use super::door::Told;
 use super::handover::{Arrivals, Departure, Post, Unsent};
 use super::mail::{LETTER_BYTES_MAX, Letter};
 use super::{Mailboxes, Order, Report, Seat};
@@ -41,7 +43,8 @@ const FAULT: u8 = 4;
 /// Serves from this seat until told to leave. Returns the process's exit code: 0 drained, 3 cannot
 /// boot, 4 fault.
 pub fn run(seat: Seat, apps: Apps) -> u8 {
-    let mut worker = match Worker::start(seat, apps) {
+    let worker = watch_signals().and_then(|told_to_leave| Worker::start(seat, apps, told_to_leave));
+    let mut worker = match worker {
         Ok(worker) => worker,
         Err(error) => {
             error!("the worker cannot start: {error}");
@@ -86,6 +89,9 @@ pub(super) struct Worker {
     /// Not before this time, after the system has refused a descriptor.
     pub(super) accept_from_ms: u64,
     pub(super) clients_max: usize,
+    /// That there are so many.
+    pub(super) full_told: Told,
+    pub(super) unclaimed: Unclaimed,
     drain_timeout_ms: u32,
     operations: Operations,
     drain_spread_ms: u64,
@@ -97,7 +103,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn start(seat: Seat, apps: Apps) -> io::Result<Self> {
+    pub(super) fn start(
+        seat: Seat,
+        apps: Apps,
+        told_to_leave: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         let participant = seat.area.join(ParticipantKind::Worker, seat.slot)?;
         let mut settings = Settings::from(&seat.config);
         let clients = |listener: &&Listener| listener.purpose() == Purpose::Clients;
@@ -120,6 +130,8 @@ impl Worker {
             accepting: false,
             open: seat.accepting,
             accept_from_ms: 0,
+            full_told: Told::default(),
+            unclaimed: Unclaimed::default(),
             clients_max: clients_max(seat.config.clients_max)?,
             drain_timeout_ms: u32::try_from(seat.config.drain_timeout_ms).unwrap_or(u32::MAX),
             operations: seat.config.operations.clone(),
@@ -128,7 +140,7 @@ impl Worker {
             arrivals: Arrivals::default(),
             unsent: Unsent::default(),
             last_batch: 0,
-            told_to_leave: watch_signals()?,
+            told_to_leave,
         };
         if worker.may_accept() {
             worker.watch_listeners()?;
@@ -144,48 +156,54 @@ impl Worker {
 
     fn serve(&mut self) -> io::Result<()> {
         let mut others = Vec::new();
-        loop {
-            let wait_max = if self.departure.is_some() || !self.unsent.is_empty() {
-                MOVING_WAIT_MAX
-            } else {
-                TURN_WAIT_MAX
-            };
-            self.engine.turn(wait_max, &mut others)?;
-            // What was left out of repeated warnings is told in time.
-            log::logger().flush();
-            for source in others.drain(..) {
-                match source {
-                    Source::Listener(number) => self.accept(number)?,
-                    Source::Control => self.obey()?,
-                    Source::Mailbox => self.open_mailbox()?,
-                    Source::Bell | Source::Client(_) => {}
-                }
-            }
-            if self.told_to_leave.swap(false, Ordering::Relaxed) {
-                self.drain(1001, self.drain_timeout_ms)?;
-            }
-            self.move_clients()?;
-            match self.phase {
-                Phase::Serving => {
-                    if !self.accepting && self.may_accept() {
-                        self.watch_listeners()?;
-                    }
-                }
-                Phase::Moving { .. } => {}
-                Phase::Draining { until_ms } => {
-                    if self.is_empty() {
-                        self.tell(Report::Drained);
-                        return Ok(());
-                    }
-                    if self.engine.now_ms() >= until_ms {
-                        let left = self.engine.clients();
-                        warn!("leaving {left} clients behind: they did not go in time");
-                        return Ok(());
-                    }
-                }
-                Phase::Stopped => return Ok(()),
+        while self.turn(&mut others)? {}
+        Ok(())
+    }
+
+    /// One turn of the loop. Whether there is another.
+    pub(super) fn turn(&mut self, others: &mut Vec<Source>) -> io::Result<bool> {
+        let wait_max = if self.departure.is_some() || !self.unsent.is_empty() {
+            MOVING_WAIT_MAX
+        } else {
+            TURN_WAIT_MAX
+        };
+        self.engine.turn(wait_max, others)?;
+        // What was left out of repeated warnings is told in time.
+        log::logger().flush();
+        for source in others.drain(..) {
+            match source {
+                Source::Listener(number) => self.accept(number)?,
+                Source::Control => self.obey()?,
+                Source::Mailbox => self.open_mailbox()?,
+                Source::Bell | Source::Client(_) => {}
             }
         }
+        if self.told_to_leave.swap(false, Ordering::Relaxed) {
+            self.drain(1001, self.drain_timeout_ms)?;
+        }
+        self.move_clients()?;
+        self.mend_reservations();
+        match self.phase {
+            Phase::Serving => {
+                if !self.accepting && self.may_accept() {
+                    self.watch_listeners()?;
+                }
+            }
+            Phase::Moving { .. } => {}
+            Phase::Draining { until_ms } => {
+                if self.is_empty() {
+                    self.tell(Report::Drained);
+                    return Ok(false);
+                }
+                if self.engine.now_ms() >= until_ms {
+                    let left = self.engine.clients();
+                    warn!("leaving {left} clients behind: they did not go in time");
+                    return Ok(false);
+                }
+            }
+            Phase::Stopped => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Goes on with what is on its way between this worker and others.
@@ -241,15 +259,10 @@ impl Worker {
         let clients_max = self.clients_max;
         match letter {
             Letter::New(purpose) => {
+                self.unclaimed.claimed();
                 for fd in fds {
                     self.engine.participant().release_reservation(self.slot);
-                    let transport = Transport::new(fd).with_purpose(purpose);
-                    match self.phase {
-                        Phase::Serving => self.engine.adopt(transport),
-                        Phase::Moving { .. } | Phase::Draining { .. } | Phase::Stopped => {
-                            self.seat(transport);
-                        }
-                    }
+                    self.take_in(Transport::new(fd).with_purpose(purpose));
                 }
             }
             Letter::Move { from, batch } => self.with_post(|post, arrivals, _| {
