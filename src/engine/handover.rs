@@ -87,8 +87,14 @@ impl Engine {
         Some(self.core.clients.get(shipment.key)?.transport.as_fd())
     }
 
-    /// The other worker does not take it: it goes on here.
+    /// It was offered to another worker, which does not take it or cannot be told to: it goes on here.
     pub fn give_back(&mut self, shipment: &Shipment) {
+        self.core.figures.clients_returned += 1;
+        self.keep(shipment);
+    }
+
+    /// It was not offered to another worker after all: it goes on here.
+    pub fn keep(&mut self, shipment: &Shipment) {
         self.core.unfreeze(shipment.key);
         self.settle();
     }
@@ -111,6 +117,7 @@ impl Engine {
 
     /// The other worker has it, and knows that.
     pub fn release(&mut self, shipment: &Shipment) {
+        self.core.figures.clients_given += 1;
         self.leave_to_another(shipment.key);
     }
 
@@ -160,6 +167,7 @@ impl Engine {
     /// The other worker has released it: it is ours, with what has gathered for it there.
     pub fn admit(&mut self, arrival: &Arrival, late: &[u8]) {
         let key = arrival.key;
+        self.core.figures.clients_taken += 1;
         // Its place in the log may be beyond ours: then ours comes first, or it gets things twice.
         self.core.fan_out();
         if let Some(client) = self.core.clients.get_mut(key) {

@@ -155,6 +155,11 @@ impl Engine {
         self.core.clients.len()
     }
 
+    /// Tells the board what has happened since the last turn did.
+    pub fn report_figures(&mut self) {
+        self.core.report_figures();
+    }
+
     /// The loop, for registering what is the owner's.
     pub fn event_loop(&self) -> &crate::event_loop::EventLoop {
         &self.core.event_loop

@@ -157,6 +157,8 @@ impl Worker {
     fn serve(&mut self) -> io::Result<()> {
         let mut others = Vec::new();
         while self.turn(&mut others)? {}
+        // The last clients may have been handed over after the engine's turn.
+        self.engine.report_figures();
         Ok(())
     }
 

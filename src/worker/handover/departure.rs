@@ -146,7 +146,7 @@ impl Departure {
             });
         } else {
             for shipment in shipments {
-                post.engine.give_back(&shipment);
+                post.engine.keep(&shipment);
                 self.queue.push(shipment.key);
             }
         }

@@ -126,6 +126,17 @@ impl Side {
         letters
     }
 
+    /// Clients given, taken and returned.
+    fn figures(&mut self) -> [u64; 3] {
+        self.engine.report_figures();
+        let figures = self.area.figures(self.slot);
+        [
+            figures.clients_given,
+            figures.clients_taken,
+            figures.clients_returned,
+        ]
+    }
+
     /// Fills the mailbox of another with what is no letter.
     fn stuff(&self, slot: u16) {
         let peer = self.mailboxes.peers[usize::from(slot) - 1].as_fd();
@@ -186,6 +197,7 @@ fn a_release_that_meets_a_full_mailbox_is_sent_when_there_is_room() {
     old.until("the hand-over is done", |old| old.departure.is_none());
     assert_eq!(new.open_mailbox(), 1);
     assert_eq!((old.engine.clients(), new.engine.clients()), (0, 1));
+    assert_eq!((old.figures(), new.figures()), ([1, 0, 0], [0, 1, 0]));
     is_served(&mut new, &mut client);
 }
 
@@ -223,6 +235,7 @@ fn an_abort_that_meets_a_full_mailbox_is_sent_when_there_is_room() {
     old.until("it is told", |old| old.unsent.is_empty());
     assert_eq!(new.open_mailbox(), 1);
     assert_eq!((old.engine.clients(), new.engine.clients()), (1, 0));
+    assert_eq!((old.figures(), new.figures()), ([0, 0, 1], [0; 3]));
 }
 
 #[test]
@@ -268,6 +281,7 @@ fn clients_leave_when_a_full_mailbox_has_room_again() {
     });
     new.open_mailbox();
     assert_eq!((old.engine.clients(), new.engine.clients()), (0, 200));
+    assert_eq!((old.figures(), new.figures()), ([200, 0, 0], [0, 200, 0]));
     is_served(&mut new, &mut clients[199]);
 }
 
