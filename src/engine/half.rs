@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
+use crate::channel::ChannelId;
 use crate::sharedarea::{Range, SharedArea};
 
 /// Bytes of copied frames in one worker, at most; beyond that the laggards are dropped.
@@ -23,6 +24,30 @@ pub(super) struct Behind {
     pub(super) next: u64,
     /// The frame before that, if it is half sent.
     pub(super) half: Option<Half>,
+    /// Channels that it has come to since it is behind, each with the first entry that is for it.
+    pub(super) joined: Vec<(ChannelId, u64)>,
+}
+
+impl Behind {
+    pub(super) fn at(next: u64, half: Option<Half>) -> Self {
+        Self {
+            next,
+            half,
+            joined: Vec::new(),
+        }
+    }
+
+    /// It listens to `channel` from the entry `first` on.
+    pub(super) fn join(&mut self, channel: ChannelId, first: u64) {
+        self.joined.retain(|(other, _)| *other != channel);
+        self.joined.push((channel, first));
+    }
+
+    /// Whether it listened to `channel`, which it listens to now, when the entry `seq` was written.
+    pub(super) fn listened(&self, channel: ChannelId, seq: u64) -> bool {
+        let too_early = |(other, first): &(ChannelId, u64)| *other == channel && seq < *first;
+        !self.joined.iter().any(too_early)
+    }
 }
 
 /// A frame that must be finished before anything else is sent.

@@ -333,6 +333,7 @@ impl<'c> Master<'c> {
         while let Some(report) = self.roster.report(slot) {
             match report {
                 Report::Ready => self.tell(Event::Ready { slot })?,
+                Report::Moved => self.tell(Event::Moved { slot })?,
                 Report::Drained => log::debug!("worker {slot} has no clients left"),
             }
         }
@@ -446,7 +447,7 @@ impl<'c> Master<'c> {
         let with_clients = |state| {
             matches!(
                 state,
-                SlotState::Serving { .. } | SlotState::Draining { .. }
+                SlotState::Serving { .. } | SlotState::Draining { .. } | SlotState::Leftover { .. }
             )
         };
         let workers = self.slots_that(with_clients);

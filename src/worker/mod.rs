@@ -8,6 +8,7 @@
 mod balance;
 mod door;
 mod handover;
+mod leave;
 mod mail;
 mod run;
 mod seat;

@@ -26,6 +26,8 @@ mod handover;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod mercy;
+#[cfg(test)]
 mod numbered;
 #[cfg(test)]
 mod ops_commands;

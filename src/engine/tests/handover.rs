@@ -35,7 +35,7 @@ fn ship(from: &mut Engine, to: &mut Engine) -> Vec<(Shipment, Arrival)> {
 }
 
 /// Moves every client that can be moved; how many those were.
-fn move_all(from: &mut Engine, to: &mut Engine) -> usize {
+pub(super) fn move_all(from: &mut Engine, to: &mut Engine) -> usize {
     let shipped = ship(from, to);
     let count = shipped.len();
     for (shipment, arrival) in shipped {
@@ -46,7 +46,7 @@ fn move_all(from: &mut Engine, to: &mut Engine) -> usize {
     count
 }
 
-fn turn(engine: &mut Engine) {
+pub(super) fn turn(engine: &mut Engine) {
     let mut others = Vec::new();
     engine.turn(Duration::ZERO, &mut others).unwrap();
 }

@@ -155,19 +155,19 @@ impl Rig {
     }
 }
 
-pub(super) struct Peer {
-    pub(super) stream: UnixStream,
-    pub(super) received: Vec<u8>,
-    pub(super) ended: bool,
+pub(crate) struct Peer {
+    pub(crate) stream: UnixStream,
+    pub(crate) received: Vec<u8>,
+    pub(crate) ended: bool,
 }
 
 impl Peer {
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
     /// Sends as much as the kernel takes; how much that was.
-    pub(super) fn send_some(&mut self, bytes: &[u8]) -> usize {
+    pub(crate) fn send_some(&mut self, bytes: &[u8]) -> usize {
         match self.stream.write(bytes) {
             Ok(sent) => sent,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -175,7 +175,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn receive(&mut self) {
+    pub(crate) fn receive(&mut self) {
         let mut buffer = [0; 65536];
         loop {
             match self.stream.read(&mut buffer) {
@@ -193,12 +193,12 @@ impl Peer {
         }
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.received).into_owned()
     }
 
     /// Takes whole unmasked frames out of what was received: first byte and payload.
-    pub(super) fn frames(&mut self) -> Vec<(u8, Vec<u8>)> {
+    pub(crate) fn frames(&mut self) -> Vec<(u8, Vec<u8>)> {
         let mut frames = Vec::new();
         while let Some((header, payload)) = frame_lengths(&self.received) {
             if self.received.len() < header + payload {
@@ -226,7 +226,7 @@ fn frame_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-pub(super) fn upgrade(path: &str, more: &str) -> String {
+pub(crate) fn upgrade(path: &str, more: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
@@ -234,7 +234,7 @@ pub(super) fn upgrade(path: &str, more: &str) -> String {
 }
 
 /// A client's frame, masked.
-pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
         short @ 0..=125 => frame.push(0x80 | u8::try_from(short).unwrap()),

@@ -125,7 +125,9 @@ impl Worker {
                     self.engine.refuse(transport);
                 }
             }
-            Phase::Moving { .. } | Phase::Draining { .. } | Phase::Stopped => self.seat(transport),
+            Phase::Moving { .. } | Phase::Mercy(_) | Phase::Draining { .. } | Phase::Stopped => {
+                self.seat(transport);
+            }
         }
     }
 
@@ -143,7 +145,9 @@ impl Worker {
     pub(super) fn seat(&mut self, transport: Transport) {
         let mine = match self.phase {
             Phase::Serving => u32::try_from(self.engine.clients()).unwrap_or(u32::MAX),
-            Phase::Moving { .. } | Phase::Draining { .. } | Phase::Stopped => u32::MAX,
+            Phase::Moving { .. } | Phase::Mercy(_) | Phase::Draining { .. } | Phase::Stopped => {
+                u32::MAX
+            }
         };
         let better = better_slot(self.area.participants(), self.slot, mine);
         if !better.is_some_and(|slot| self.hand_over(&transport, slot)) {
@@ -172,13 +176,4 @@ impl Worker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_comes_often_is_told_once_a_minute() {
-        let mut told = Told::default();
-        let due: Vec<u64> = (0..200).filter(|s| told.is_due(1000 * s)).collect();
-        assert_eq!(due, [0, 60, 120, 180]);
-    }
-}
+mod tests;
