@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 use log::debug;
 
-use crate::channel::{Batch, Memberships, Piece, Run};
+use crate::channel::{Batch, Memberships, Piece, Run, Variant};
 use crate::event_loop::Key;
 use crate::sharedarea::{Entry, Figures, Lapped, SharedArea};
 use crate::sys::socket::{self, Progress};
@@ -177,7 +177,7 @@ impl Core {
                 self.delivered += run.pieces.len() as u64;
             }
             Sent::Short(bytes) => {
-                let (whole, behind) = place(run, bytes, NOTHING);
+                let (whole, behind) = place(run, client.variant(), bytes, NOTHING);
                 client.trace_messages_out(whole);
                 self.delivered += whole;
                 self.fall_behind(key, behind);
@@ -282,7 +282,7 @@ impl Core {
                     self.go_on_from(key, end);
                 }
                 Sent::Short(bytes) => {
-                    let (whole, behind) = place(&run, bytes, end);
+                    let (whole, behind) = place(&run, client.variant(), bytes, end);
                     client.trace_messages_out(whole);
                     self.delivered += whole;
                     self.fall_behind(key, behind);
@@ -309,8 +309,12 @@ impl Core {
     ) -> Result<u64, Lapped> {
         run.clear();
         let _first = self.pin_from(next)?;
+        let variant = self
+            .clients
+            .get(key)
+            .map_or(Variant::Frame, Client::variant);
         for seq in next..self.next {
-            if share.is_used_up() || run.ranges.len() >= RANGES_PER_SEND_MAX {
+            if share.is_used_up() || run.ranges(variant).len() >= RANGES_PER_SEND_MAX {
                 return Ok(seq);
             }
             let entry = self.area.entry(seq)?;
@@ -324,11 +328,9 @@ impl Core {
                 && client.listens(channel, seq)
                 && self.is_due(channel, seq)
             {
-                run.push(Piece {
-                    seq,
-                    range: entry.range(),
-                });
-                bytes = u64::from(entry.frame_bytes);
+                let piece = Piece::of(&entry);
+                run.push(piece);
+                bytes = u64::from(piece.range(variant).bytes);
             }
             share.use_up(bytes);
         }
@@ -385,7 +387,7 @@ fn trace_half(trace: &mut Option<Box<Trace>>, bytes: usize, finished: bool) {
 
 fn send_ranges(area: &SharedArea, client: &mut Client, run: &Run, figures: &mut Figures) -> Sent {
     let mut sent = 0;
-    for ranges in run.ranges.chunks(RANGES_PER_SEND_MAX) {
+    for ranges in run.ranges(client.variant()).chunks(RANGES_PER_SEND_MAX) {
         let wanted: u64 = ranges.iter().map(|range| u64::from(range.bytes)).sum();
         match socket::progress_of(area.send(client.transport.as_fd(), ranges)) {
             Ok(Progress::Moved(bytes)) => {
@@ -402,17 +404,18 @@ fn send_ranges(area: &SharedArea, client: &mut Client, run: &Run, figures: &mut 
     Sent::All
 }
 
-/// Where a client stands that got the first `sent` bytes of a run, and how many whole frames that
-/// were. What follows the run begins at `end`.
-fn place(run: &Run, mut sent: u64, end: u64) -> (u64, Behind) {
+/// Where a client stands that got the first `sent` bytes of a run in this variant, and how many whole
+/// frames that were. What follows the run begins at `end`.
+fn place(run: &Run, variant: Variant, mut sent: u64, end: u64) -> (u64, Behind) {
     for (at, piece) in run.pieces.iter().enumerate() {
-        let bytes = u64::from(piece.range.bytes);
+        let frame = piece.range(variant);
+        let bytes = u64::from(frame.bytes);
         if sent < bytes {
             let following = run.pieces.get(at + 1).map_or(end, |next| next.seq);
             let behind = match u32::try_from(sent) {
                 Ok(sent @ 1..) => {
                     let half = Half {
-                        frame: piece.range,
+                        frame,
                         sent,
                         rescued: None,
                     };
@@ -430,32 +433,38 @@ fn place(run: &Run, mut sent: u64, end: u64) -> (u64, Behind) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sharedarea::Range;
 
     #[test]
     fn a_short_send_is_found_in_its_run() {
         let mut run = Run::default();
-        for (seq, position) in [(3, 100), (5, 110), (6, 500)] {
+        for (seq, position, alternate_bytes) in [(3, 100, 0), (5, 110, 4), (6, 500, 0)] {
             run.push(Piece {
                 seq,
-                range: Range {
-                    position,
-                    bytes: 10,
-                },
+                position,
+                frame_bytes: 10,
+                alternate_bytes,
             });
         }
-        let at = |sent| {
-            let (whole, behind) = place(&run, sent, 9);
+        let at = |variant, sent| {
+            let (whole, behind) = place(&run, variant, sent, 9);
             (
                 whole,
                 behind.next,
                 behind.half.map(|half| (half.frame.position, half.sent)),
             )
         };
-        assert_eq!(at(0), (0, 3, None));
-        assert_eq!(at(1), (0, 5, Some((100, 1))));
-        assert_eq!(at(10), (1, 5, None));
-        assert_eq!(at(29), (2, 9, Some((500, 9))));
-        assert_eq!(at(30), (3, 9, None));
+        let frames = |sent| at(Variant::Frame, sent);
+        assert_eq!(frames(0), (0, 3, None));
+        assert_eq!(frames(1), (0, 5, Some((100, 1))));
+        assert_eq!(frames(10), (1, 5, None));
+        assert_eq!(frames(19), (1, 6, Some((110, 9))));
+        assert_eq!(frames(29), (2, 9, Some((500, 9))));
+        assert_eq!(frames(30), (3, 9, None));
+        let alternates = |sent| at(Variant::Alternate, sent);
+        assert_eq!(alternates(9), (0, 5, Some((100, 9))));
+        assert_eq!(alternates(10), (1, 5, None));
+        assert_eq!(alternates(13), (1, 6, Some((120, 3))));
+        assert_eq!(alternates(14), (2, 6, None));
+        assert_eq!(alternates(24), (3, 9, None));
     }
 }

@@ -2,7 +2,7 @@
 //! should cost next to nothing: whatever is rare is boxed or empty.
 
 use crate::app::AppId;
-use crate::channel::{ChannelId, Memberships};
+use crate::channel::{ChannelId, Memberships, Variant};
 use crate::net::Transport;
 use crate::protocol::http::BodyReader;
 use crate::protocol::websocket::{Agreed, Connection, State};
@@ -59,6 +59,8 @@ bitflags::bitflags! {
         const CHANGED = 1 << 7;
         /// An event has told that the peer has ended its side, which was not read yet.
         const ENDING = 1 << 8;
+        /// It reads alternates of broadcasts.
+        const DEFLATING = 1 << 9;
     }
 }
 
@@ -145,6 +147,16 @@ impl Client {
     /// Whether it is a WebSocket that nobody closes.
     pub(super) fn is_open(&self) -> bool {
         matches!(&self.phase, Phase::Open(connection) if connection.state() == State::Open)
+    }
+
+    /// As what it gets messages of the log.
+    #[inline]
+    pub(super) fn variant(&self) -> Variant {
+        if self.marks.contains(Marks::DEFLATING) {
+            Variant::Alternate
+        } else {
+            Variant::Frame
+        }
     }
 
     /// Whether it may be read from now.

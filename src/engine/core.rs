@@ -10,7 +10,7 @@ use crate::app::AppId;
 use crate::channel::{Batch, Run, Subscriptions};
 use crate::event_loop::{EventLoop, Key, KeyQueue, Ready, Slab, Source, Timers};
 use crate::net::Transport;
-use crate::protocol::websocket::{CloseCode, Closed, Codec};
+use crate::protocol::websocket::{Agreed, CloseCode, Closed, Codec};
 use crate::sharedarea::{Figures, Participant, SharedArea};
 
 use super::Settings;
@@ -60,6 +60,8 @@ pub(super) struct Core {
     pub(super) area: SharedArea,
     pub(super) participant: Participant,
     pub(super) subscriptions: Subscriptions,
+    /// Clients that read alternates.
+    deflating: u32,
     pub(super) batch: Batch,
     /// The edition of the shared channel table for which names without a place were looked up.
     pub(super) channel_edition: u64,
@@ -125,6 +127,7 @@ impl Core {
             next: area.head() + 1,
             area,
             participant,
+            deflating: 0,
             batch: Batch::new(),
             channel_edition: 0,
             merged: Run::default(),
@@ -297,8 +300,28 @@ impl Core {
     /// Takes a client out without telling anybody.
     pub(super) fn forget(&mut self, key: Key) {
         self.leave_all_channels(key);
-        if self.clients.remove(key).is_some() {
+        if let Some(client) = self.clients.remove(key) {
             self.count_clients();
+            if client.marks.contains(Marks::DEFLATING) {
+                self.deflating -= 1;
+                if self.deflating == 0 {
+                    self.participant.set_deflating(false);
+                }
+            }
+        }
+    }
+
+    /// A conversation has begun: from now on publishers write alternates, if this client reads them.
+    pub(super) fn mark_deflating(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key)
+            && let Phase::Open(connection) = &client.phase
+            && connection.deflate().is_some_and(Agreed::shares_broadcast)
+        {
+            client.marks.insert(Marks::DEFLATING);
+            self.deflating += 1;
+            if self.deflating == 1 {
+                self.participant.set_deflating(true);
+            }
         }
     }
 

@@ -71,7 +71,7 @@ impl Half {
 /// Copies of frames, shared by all clients that hang at the same one.
 #[derive(Debug, Default)]
 pub(super) struct Rescued {
-    by_position: HashMap<u64, Weak<Vec<u8>>>,
+    by_range: HashMap<Range, Weak<Vec<u8>>>,
     /// Frames of announced ranges, by the number of the entry.
     by_entry: HashMap<u64, Weak<Vec<u8>>>,
 }
@@ -79,11 +79,7 @@ pub(super) struct Rescued {
 impl Rescued {
     /// The copy of a frame that is pinned; `None` when no more may be copied.
     pub(super) fn copy(&mut self, area: &SharedArea, frame: Range) -> Option<Rc<Vec<u8>>> {
-        if let Some(copy) = self
-            .by_position
-            .get(&frame.position)
-            .and_then(Weak::upgrade)
-        {
+        if let Some(copy) = self.by_range.get(&frame).and_then(Weak::upgrade) {
             return Some(copy);
         }
         if !self.has_room(frame.bytes as usize) {
@@ -92,8 +88,7 @@ impl Rescued {
         let mut bytes = Vec::with_capacity(frame.bytes as usize);
         area.copy_out(frame, &mut bytes).ok()?;
         let copy = Rc::new(bytes);
-        self.by_position
-            .insert(frame.position, Rc::downgrade(&copy));
+        self.by_range.insert(frame, Rc::downgrade(&copy));
         Some(copy)
     }
 
@@ -109,18 +104,39 @@ impl Rescued {
 
     /// Whether so many bytes more may be copied.
     pub(super) fn has_room(&mut self, bytes: usize) -> bool {
-        self.by_position.retain(|_, copy| copy.strong_count() > 0);
+        self.by_range.retain(|_, copy| copy.strong_count() > 0);
         self.by_entry.retain(|_, copy| copy.strong_count() > 0);
         self.bytes() + bytes <= RESCUED_BYTES_MAX
     }
 
     /// Bytes of all copies.
     pub(super) fn bytes(&self) -> usize {
-        self.by_position
+        self.by_range
             .values()
             .chain(self.by_entry.values())
             .filter_map(Weak::upgrade)
             .map(|copy| copy.len())
             .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sharedarea::Geometry;
+
+    #[test]
+    fn a_copy_is_shared_by_those_who_hang_at_the_same_range_and_by_nobody_else() {
+        let area = SharedArea::create(Geometry::with_spool(64 * 1024), 1, 0).unwrap();
+        let range = |bytes| Range {
+            position: 100,
+            bytes,
+        };
+        let mut rescued = Rescued::default();
+        let first = rescued.copy(&area, range(10)).unwrap();
+        assert!(Rc::ptr_eq(&first, &rescued.copy(&area, range(10)).unwrap()));
+        // Two entries that claim the same place: nobody can have written them.
+        assert_eq!(rescued.copy(&area, range(2000)).unwrap().len(), 2000);
+        assert_eq!(rescued.bytes(), 10, "the copy nobody holds is gone");
     }
 }

@@ -147,6 +147,7 @@ impl Engine {
         client.marks.set(Marks::PINGED, record.pinged);
         client.marks.set(Marks::SERVED, record.served);
         let key = self.core.clients.insert(client);
+        self.core.mark_deflating(key);
         for channel in &record.channels {
             if let Ok(channel) = ChannelName::parse(channel) {
                 crate::app::Operations::subscribe(&mut self.core, key, channel);

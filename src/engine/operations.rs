@@ -37,6 +37,7 @@ impl Operations for Core {
         let connection = Connection::new(deciding.deflate.take());
         let unread = std::mem::take(&mut deciding.unread);
         client.phase = Phase::Open(connection);
+        self.mark_deflating(key);
         self.opened.push((key, unread));
         self.conversation_begun(key);
     }

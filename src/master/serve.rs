@@ -29,6 +29,7 @@ use super::supervisor::{Action, Event, SlotState, Supervisor};
 use super::touch::Touch;
 use super::upgrade::Program;
 use super::{LoadConfig, logging, notes, place};
+use crate::protocol::websocket::{Codec, Limits};
 use crate::sharedarea::{Participant, SharedArea};
 use crate::status::{self, Status};
 use crate::sys::process::{self, SignalsHeld};
@@ -83,6 +84,8 @@ pub(super) struct Master<'c> {
     signals: Signals,
     pub(super) area: SharedArea,
     pub(super) participant: Participant,
+    /// Encodes what is published for others.
+    codec: Codec,
     pub(super) instance: Instance,
     pub(super) control: ControlServer,
     pub(super) outside: Outside,
@@ -105,7 +108,9 @@ impl<'c> Master<'c> {
     pub(super) fn new(start: Start, load_config: &'c mut LoadConfig<'c>) -> Self {
         let mut touch = Touch::default();
         touch.watch(&start.generations.latest().config.operations.touch_reload);
+        let deflate = start.generations.latest().config.deflate;
         Self {
+            codec: Codec::new(Limits::default(), deflate),
             load_config,
             program: start.program,
             supervisor: start.supervisor,
@@ -411,11 +416,21 @@ impl<'c> Master<'c> {
         }
     }
 
+    /// Messages are deflated as the latest configuration says.
+    fn renew_codec(&mut self) {
+        let deflate = self.generations.latest().config.deflate;
+        if *self.codec.deflate_policy() != deflate {
+            self.codec = Codec::new(Limits::default(), deflate);
+        }
+    }
+
     /// Calls with the writers from outside and where they publish.
     fn with_desk(&mut self, call: impl FnOnce(&mut Outside, &mut Desk<'_>)) {
+        self.renew_codec();
         let mut desk = Desk {
             area: &self.area,
             participant: &mut self.participant,
+            codec: &mut self.codec,
             now_ms: self.now_ms,
             wall_us: Clock::wall_us(),
         };
@@ -453,9 +468,11 @@ impl<'c> Master<'c> {
         let workers = self.slots_that(with_clients);
         let wall_us = Clock::wall_us();
         let place = self.place();
+        self.renew_codec();
         let mut hub = Hub {
             area: &self.area,
             participant: &mut self.participant,
+            codec: &mut self.codec,
             workers: &workers,
             status: &|| status::collect(&self.area, &place, wall_us),
             now_ms: self.now_ms,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::peer::{Event, Peer, dial, upgrade_request, upgrade_request_with};
+use crate::peer::{DEFLATE, Event, Peer, dial, upgrade_request, upgrade_request_with};
 use crate::process::raise_own_limit;
 use crate::server::Server;
 use crate::status::Status;
@@ -20,10 +20,8 @@ use crate::{MASTER, PATIENCE};
 
 const PUBLISH_EVERY: Duration = Duration::from_millis(10);
 const RELOAD_EVERY: Duration = Duration::from_secs(2);
-/// Each message by itself.
-const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
-/// Each message with the memory of those before it, in both directions.
-const TAKEOVER: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+/// Each message by itself; `DEFLATE` is with the memory of those before it, in both directions.
+const ALONE: &str = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
@@ -64,10 +62,14 @@ impl Member {
             compressed,
         };
         let (request, part) = match number % 5 {
-            0 | 1 => (upgrade_request("/news"), Part::Listens { next: 0 }),
+            0 => (upgrade_request("/news"), Part::Listens { next: 0 }),
+            1 => (
+                upgrade_request_with("/news", ALONE),
+                Part::Listens { next: 0 },
+            ),
             2 => (upgrade_request("/echo"), talks(false)),
-            3 => (upgrade_request_with("/echo", DEFLATE), talks(true)),
-            _ => (upgrade_request_with("/echo", TAKEOVER), talks(true)),
+            3 => (upgrade_request_with("/echo", ALONE), talks(true)),
+            _ => (upgrade_request_with("/echo", DEFLATE), talks(true)),
         };
         let peer = Peer::finish(stream, &request).expect("the handshake is accepted");
         Self {
@@ -119,7 +121,7 @@ impl Member {
         self.heard = Instant::now();
         match &mut self.part {
             Part::Listens { next } => {
-                assert_eq!(text, format!("{next}"), "lost, doubled or out of order");
+                assert!(text == Self::talk(*next), "lost, doubled or out of order");
                 *next += 1;
             }
             Part::Talks { number, .. } => {
@@ -188,7 +190,7 @@ fn nobody_notices_reloads_and_upgrades() {
     let (mut published, mut reloads, mut worst) = (0, 0, Duration::ZERO);
     while Instant::now() < end {
         if Instant::now() >= publish_at {
-            server.publish("news", &published.to_string());
+            server.publish("news", &Member::talk(published));
             published += 1;
             publish_at = Instant::now() + PUBLISH_EVERY;
         }
@@ -212,6 +214,11 @@ fn nobody_notices_reloads_and_upgrades() {
     while members.iter().any(behind) {
         assert!(Instant::now() < deadline, "some have not heard everything");
         hear_all(&mut members, PUBLISH_EVERY);
+    }
+    for member in &members {
+        if matches!(member.part, Part::Listens { .. }) {
+            assert_eq!(member.peer.compressed() > 0, member.peer.deflates());
+        }
     }
     let after = Status::wait_for_workers(&server, 2);
     assert!(after.worker_pids().iter().all(|pid| !before.contains(pid)));

@@ -22,6 +22,8 @@ mod chaos;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod deflate;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod limits;

@@ -6,12 +6,11 @@ use nix::sys::signal::Signal;
 
 use crate::MASTER;
 use crate::ops_reload::run;
-use crate::peer::{BINARY, Event, Peer, dial, masked, upgrade_request_with};
+use crate::peer::{BINARY, DEFLATE, Event, Peer, dial, masked, upgrade_request_with};
 use crate::process::{kill_hard, wait_until_gone};
 use crate::server::Server;
 use crate::status::{Status, Worker};
 
-const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 /// RSV1, by which a frame says that it is compressed.
 const COMPRESSED: u8 = 0x40;
 const LONG: &str = "3600";

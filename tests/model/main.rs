@@ -8,6 +8,7 @@
 #![expect(clippy::arc_with_non_send_sync, reason = "loom's threads take turns")]
 #![expect(clippy::print_stdout, reason = "how much was explored is reported")]
 
+mod areas;
 mod memory;
 
 use std::sync::Arc;
@@ -206,7 +207,9 @@ fn a_writer_that_dies_at_any_step_is_repaired_beside_a_reader() {
             publish(&memory, 3, &mut |_| {}).unwrap();
             let dying = {
                 let memory = Arc::clone(&memory);
-                thread::spawn(move || memory.publish_and_die(2, step, publish))
+                thread::spawn(move || {
+                    memory.work_and_die(2, step, |trace| publish(&memory, 2, trace));
+                })
             };
             let survivor = {
                 let memory = Arc::clone(&memory);

@@ -357,10 +357,13 @@ impl Rules {
             Notice::ReloadFailed {
                 change: Change::Reload | Change::Upgrade,
                 generation,
+                slot,
                 ..
             } => {
                 assert_eq!(self.reloading, Some(*generation));
                 self.last_new = None;
+                // The slot may be empty now, and somebody else's before anybody can look.
+                self.crashes_ms.remove(slot);
             }
             Notice::Replaced { change, .. } => self.replaces_for = Some(*change),
             Notice::ReloadCrowded { change } => {

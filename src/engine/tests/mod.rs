@@ -1,5 +1,6 @@
 //! The engine with real sockets but in one thread: the test pumps its turns.
 
+mod alternates;
 mod api;
 mod areas;
 mod edges;

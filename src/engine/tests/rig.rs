@@ -8,7 +8,7 @@ use crate::app::{App, Apps};
 use crate::config::{Config, Environment, Invocation, parse, resolve};
 use crate::engine::{Engine, Settings};
 use crate::net::{Purpose, Transport};
-use crate::protocol::websocket::{Kind, encode_frame};
+use crate::protocol::websocket::{Codec, DeflatePolicy, Kind, Limits, encode_frame};
 use crate::sharedarea::{
     EntryFlags, Geometry, Participant, ParticipantKind, Publication, SharedArea,
 };
@@ -21,6 +21,7 @@ pub(super) struct Rig {
     pub(super) engine: Engine,
     pub(super) area: SharedArea,
     pub(super) publisher: Participant,
+    codec: Codec,
 }
 
 pub(super) fn config() -> Config {
@@ -61,6 +62,7 @@ impl Rig {
             engine,
             area,
             publisher,
+            codec: Codec::new(Limits::default(), DeflatePolicy::default()),
         }
     }
 
@@ -111,8 +113,13 @@ impl Rig {
 
     /// A client whose opening handshake is done; what it has received is empty.
     pub(super) fn websocket(&mut self, path: &str) -> Peer {
+        self.websocket_with(path, "")
+    }
+
+    /// The same with more header lines.
+    pub(super) fn websocket_with(&mut self, path: &str, more: &str) -> Peer {
         let mut peer = self.connect();
-        peer.send(upgrade(path, "").as_bytes());
+        peer.send(upgrade(path, more).as_bytes());
         self.until("the handshake is answered", |_| {
             peer.receive();
             peer.received.ends_with(b"\r\n\r\n")
@@ -122,14 +129,19 @@ impl Rig {
         peer
     }
 
+    /// Publishes from outside, with an alternate if one is wanted.
     pub(super) fn publish(&mut self, channel: &str, payload: &[u8]) -> bool {
-        let mut frame = Vec::new();
+        let (mut frame, mut alternate) = (Vec::new(), Vec::new());
         encode_frame(Kind::Text, payload, &mut frame);
+        if self.publisher.wants_alternate(channel) {
+            self.codec
+                .encode_shared_frame(Kind::Text, payload, &mut alternate);
+        }
         let publication = Publication {
             channel,
             flags: EntryFlags::TEXT,
             parts: &[&frame],
-            alternate: &[],
+            alternate: &[&alternate],
             origin: 0,
             time_us: 0,
         };

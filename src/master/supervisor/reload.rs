@@ -322,8 +322,10 @@ impl Supervisor {
 
     /// The replacement has taken over; what it must still live counts from when it was ready.
     fn settle(&mut self, new: u16) {
-        let since_ms = match self.state(new) {
-            SlotState::Serving { since_ms, .. } => since_ms,
+        let until_ms = match self.state(new) {
+            SlotState::Serving { since_ms, .. } => since_ms.saturating_add(self.policy.settle_ms),
+            // It has failed, and its end will say so.
+            SlotState::Killed { .. } => u64::MAX,
             SlotState::Empty
             | SlotState::Abandoned { .. }
             | SlotState::Paused { .. }
@@ -331,10 +333,8 @@ impl Supervisor {
             | SlotState::Booting { .. }
             | SlotState::Draining { .. }
             | SlotState::Leftover { .. }
-            | SlotState::Stopping { .. }
-            | SlotState::Killed { .. } => 0,
+            | SlotState::Stopping { .. } => self.now_ms,
         };
-        let until_ms = since_ms.saturating_add(self.policy.settle_ms);
         self.set_step(Step::Settling { new, until_ms });
     }
 
@@ -381,7 +381,18 @@ impl Supervisor {
                 let until_ms = self.now_ms.saturating_add(self.policy.probe_timeout_ms);
                 self.set_step(Step::Probe { until_ms });
             }
-            Some(Step::Settling { .. }) => self.replace_next(actions),
+            Some(Step::Settling { new, .. }) => match self.state(new) {
+                SlotState::Killed { .. } => self.settle(new),
+                SlotState::Empty
+                | SlotState::Abandoned { .. }
+                | SlotState::Paused { .. }
+                | SlotState::Forking { .. }
+                | SlotState::Booting { .. }
+                | SlotState::Serving { .. }
+                | SlotState::Draining { .. }
+                | SlotState::Leftover { .. }
+                | SlotState::Stopping { .. } => self.replace_next(actions),
+            },
             Some(Step::Config | Step::Crowded | Step::Booting { .. } | Step::Leaving { .. })
             | None => {}
         }

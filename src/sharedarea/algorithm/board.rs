@@ -47,6 +47,8 @@ pub const PARKED: usize = 4480;
 pub const WILD: usize = 4608;
 /// `u64` bitmap of slots that have an owner.
 pub const JOINED: usize = 4616;
+/// `u64` bitmap of slots with a client that reads alternates.
+pub const DEFLATING: usize = 4624;
 /// `u64` publications refused because lock or space was busy.
 pub const WOULD_BLOCK: usize = 4736;
 /// `u64` locks taken over from a dead owner.

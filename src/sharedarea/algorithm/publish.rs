@@ -47,7 +47,7 @@ pub struct Record<'r> {
     pub name: Name<'r>,
     /// Wire bytes of the frame.
     pub parts: &'r [&'r [u8]],
-    /// Wire bytes of the deflated variant.
+    /// Wire bytes of the alternate.
     pub alternate: &'r [&'r [u8]],
     /// Sum of `parts`.
     pub frame_bytes: u32,

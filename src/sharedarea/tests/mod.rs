@@ -1,5 +1,6 @@
 //! Unit tests of the area in one process: several participants, each with its own slot and lock.
 
+mod alternates;
 mod areas;
 mod board;
 mod channels;

@@ -120,6 +120,31 @@ fn a_replacement_that_dies_while_it_takes_over_is_rolled_back() {
 }
 
 #[test]
+fn a_replacement_that_was_killed_does_not_count_as_settled() {
+    for before_the_old_one_left in [true, false] {
+        let mut bench = Bench::running(2);
+        bench.reload();
+        bench.event(Event::Ready { slot: 3 });
+        if before_the_old_one_left {
+            bench.event(Event::Stuck { slot: 3 });
+        }
+        assert_eq!(forks(&bench.exit(1, Exit::Code(0))), []);
+        bench.event(Event::Stuck { slot: 3 });
+        assert_eq!(forks(&bench.later(1_000)), []);
+        let exit = Exit::Signal(9);
+        let actions = bench.exit(3, exit);
+        assert!(actions.contains(&Action::Tell(Notice::ReloadFailed {
+            change: RELOAD,
+            generation: 2,
+            slot: 3,
+            exit: Some(exit)
+        })));
+        assert_eq!(forks(&actions), [(3, 1)]);
+        assert_eq!(bench.supervisor.phase_name(), "running");
+    }
+}
+
+#[test]
 fn a_refused_configuration_changes_nothing() {
     let change = RELOAD;
     let generation = 2;
