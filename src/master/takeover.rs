@@ -1,7 +1,8 @@
 //! What a new program takes over from the one before it in the same process: a text in a memory
 //! object, and the descriptors that it names.
 //!
-//! `State` is the format, and its version counts every change of it; `upgrade` writes it. A
+//! `State` is the format, and its version counts every change that a program must know of; what has a
+//! default may be missing, and what a program does not know it leaves alone. `upgrade` writes it. A
 //! program that is only asked whether it could take over reads the same, attaches the shared area, and
 //! changes nothing. It must not know how the program is replaced.
 
@@ -24,10 +25,10 @@ use super::supervisor::Snapshot;
 use crate::config::Address;
 use crate::net;
 use crate::sharedarea::{Descriptors, SharedArea};
-use crate::sys::descriptors;
+use crate::sys::{descriptors, lines};
 
 /// Of this text and of the packets between master and workers.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// What a program says that could take over.
 pub const ACCEPTED: &str = "state accepted";
@@ -58,6 +59,17 @@ pub(super) struct State {
     /// The pipe in the run directory.
     pub(super) fifo: RawFd,
     pub(super) letters: Option<(PathBuf, RawFd)>,
+    #[serde(default)]
+    pub(super) lines: LinesState,
+}
+
+/// How log lines leave, and how many have not.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct LinesState {
+    /// A description of standard error that does not block. Who has become another user could not open
+    /// one.
+    pub(super) own: Option<RawFd>,
+    pub(super) lost: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -142,6 +154,10 @@ impl Takeover {
             Some((path, pipe)) => Some(Letters::inherit(path, take(pipe)?)),
             None => None,
         };
+        let own = state.lines.own.map(take).transpose()?;
+        if purpose == Purpose::Start {
+            lines::go_on(own, state.lines.lost);
+        }
         Ok(Self {
             supervisor: state.supervisor,
             processes: state.processes,
@@ -249,7 +265,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         assert!(refused("no json").contains("makes no sense"));
-        assert!(refused("{\"version\": 1}").contains("makes no sense"));
+        assert!(refused(&format!("{{\"version\": {VERSION}}}")).contains("makes no sense"));
         for variable in ["", "x", "1", "-1", "99999"] {
             assert!(
                 Takeover::read(variable, Purpose::Start).is_err(),

@@ -13,12 +13,12 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Pid, getpid, getppid};
 
 use super::serve::Master;
-use super::takeover::{InstanceState, ListenerState, State, VERSION};
+use super::takeover::{InstanceState, LinesState, ListenerState, State, VERSION};
 use crate::config::Activation;
 use crate::net::Purpose;
-use crate::sys::descriptors;
 use crate::sys::process::{self, SignalsHeld};
 use crate::sys::streams;
+use crate::sys::{descriptors, lines};
 
 /// How this program was started, and so how the next one is.
 #[derive(Debug, Clone)]
@@ -34,15 +34,17 @@ pub struct Program {
 /// What stays open for a new program, and the text about it.
 struct Estate<'m> {
     text: OwnedFd,
+    /// How log lines leave.
+    lines: Option<OwnedFd>,
     kept: Vec<BorrowedFd<'m>>,
 }
 
 impl Estate<'_> {
     fn keep(&self, keep: bool) -> io::Result<()> {
-        descriptors::keep_over_exec(self.text.as_fd(), keep)?;
-        self.kept
-            .iter()
-            .try_for_each(|fd| descriptors::keep_over_exec(*fd, keep))
+        let own = std::iter::once(&self.text).chain(&self.lines);
+        own.map(OwnedFd::as_fd)
+            .chain(self.kept.iter().copied())
+            .try_for_each(|fd| descriptors::keep_over_exec(fd, keep))
     }
 }
 
@@ -108,6 +110,7 @@ impl Master<'_> {
         let area = self.area.fds();
         let snapshot = self.supervisor.snapshot();
         let listeners = self.generations.latest().listeners.iter();
+        let lines = lines::own();
         let state = State {
             version: VERSION,
             pid: master.as_raw(),
@@ -142,12 +145,17 @@ impl Master<'_> {
             fifo: keep(self.outside.as_fd()),
             letters: (self.letters.as_ref())
                 .map(|letters| (letters.path().to_path_buf(), keep(letters.as_fd()))),
+            lines: LinesState {
+                own: lines.as_ref().map(OwnedFd::as_raw_fd),
+                lost: lines::lost(),
+            },
         };
         let text = serde_json::to_vec(&state).map_err(io::Error::other)?;
         let mut file = File::from(memfd_create("bellwether-state", MFdFlags::MFD_CLOEXEC)?);
         file.write_all(&text)?;
         Ok(Estate {
             text: file.into(),
+            lines,
             kept,
         })
     }

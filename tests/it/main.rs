@@ -32,6 +32,8 @@ mod ops_commands;
 #[cfg(test)]
 mod ops_failures;
 #[cfg(test)]
+mod ops_log;
+#[cfg(test)]
 mod ops_place;
 #[cfg(test)]
 mod ops_reload;
