@@ -192,7 +192,11 @@ fn take_area(area: [RawFd; 4], plain: Vec<RawFd>) -> Result<SharedArea, String> 
         spool: take(spool)?,
         bell: take(bell)?,
     })
-    .map_err(|error| format!("the shared area of the running server cannot be used: {error}"))?;
+    .map_err(|error| {
+        format!(
+            "the shared area of the running server cannot be used: {error}: that takes a restart"
+        )
+    })?;
     let plain: Vec<OwnedFd> = plain.into_iter().map(take).collect::<Result<_, _>>()?;
     area.attach_areas(plain)
         .map_err(|error| format!("an area of the running server cannot be used: {error}"))?;
