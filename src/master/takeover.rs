@@ -16,11 +16,13 @@ use std::rc::Rc;
 use nix::unistd::{getpid, getppid};
 use serde::{Deserialize, Serialize};
 
+use super::control::VerbState;
 use super::fifo::Fifo;
 use super::instance::Instance;
 use super::letters::Letters;
 use super::listeners::Bound;
 use super::roster::Roster;
+use super::stats::Reader;
 use super::supervisor::Snapshot;
 use crate::config::Address;
 use crate::net;
@@ -45,8 +47,8 @@ pub(super) struct State {
     pub(super) instance: InstanceState,
     /// Listening control socket.
     pub(super) control: RawFd,
-    /// Verbs that wait for a generation.
-    pub(super) waiting: Vec<(RawFd, u32)>,
+    /// Verbs that are connected.
+    pub(super) verbs: Vec<(RawFd, VerbState)>,
     /// Board, log, spool and bell.
     pub(super) area: [RawFd; 4],
     /// Plain areas, in the order of their numbers.
@@ -56,6 +58,12 @@ pub(super) struct State {
     /// Control sockets of the workers, by slot.
     pub(super) controls: Vec<(u16, RawFd)>,
     pub(super) listeners: Vec<ListenerState>,
+    /// Where statistics are.
+    #[serde(default)]
+    pub(super) stats: Vec<ListenerState>,
+    /// Who reads them.
+    #[serde(default)]
+    pub(super) readers: Vec<(RawFd, Reader)>,
     /// The pipe in the run directory.
     pub(super) fifo: RawFd,
     pub(super) letters: Option<(PathBuf, RawFd)>,
@@ -105,10 +113,12 @@ pub struct Takeover {
     pub(super) processes: u16,
     pub(super) instance: Instance,
     pub(super) control: UnixListener,
-    pub(super) waiting: Vec<(UnixStream, u32)>,
+    pub(super) verbs: Vec<(UnixStream, VerbState)>,
     pub(super) area: SharedArea,
     pub(super) roster: Roster,
     pub(super) listeners: Vec<Rc<Bound>>,
+    pub(super) stats: Vec<Rc<Bound>>,
+    pub(super) readers: Vec<(OwnedFd, Reader)>,
     pub(super) fifo: Fifo,
     pub(super) letters: Option<Letters>,
 }
@@ -144,11 +154,16 @@ impl Takeover {
         if mailboxes.len() != state.supervisor.slots() {
             return Err("the state does not fit itself".to_owned());
         }
-        let listeners = state.listeners.into_iter().map(take_listener);
-        let listeners = listeners.collect::<Result<_, _>>()?;
-        let mut waiting = Vec::new();
-        for (verb, generation) in state.waiting {
-            waiting.push((UnixStream::from(take(verb)?), generation));
+        let listeners = |states: Vec<ListenerState>| -> Result<Vec<_>, String> {
+            states.into_iter().map(take_listener).collect()
+        };
+        let mut readers = Vec::new();
+        for (fd, reader) in state.readers {
+            readers.push((take(fd)?, reader));
+        }
+        let mut verbs = Vec::new();
+        for (verb, state) in state.verbs {
+            verbs.push((UnixStream::from(take(verb)?), state));
         }
         let letters = match state.letters {
             Some((path, pipe)) => Some(Letters::inherit(path, take(pipe)?)),
@@ -163,10 +178,12 @@ impl Takeover {
             processes: state.processes,
             instance: Instance::inherit(state.instance.name, state.instance.folder, lock),
             control: UnixListener::from(take(state.control)?),
-            waiting,
+            verbs,
             area,
             roster: Roster::inherit(controls, mailboxes),
-            listeners,
+            listeners: listeners(state.listeners)?,
+            stats: listeners(state.stats)?,
+            readers,
             fifo: Fifo::inherit(take(state.fifo)?),
             letters,
         })

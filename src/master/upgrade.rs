@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Pid, getpid, getppid};
 
+use super::listeners::Bound;
 use super::serve::Master;
 use super::takeover::{InstanceState, LinesState, ListenerState, State, VERSION};
 use crate::config::Activation;
@@ -109,7 +110,6 @@ impl Master<'_> {
         let mut keep = |fd| keep(&mut kept, fd);
         let area = self.area.fds();
         let snapshot = self.supervisor.snapshot();
-        let listeners = self.generations.latest().listeners.iter();
         let lines = lines::own();
         let state = State {
             version: VERSION,
@@ -122,8 +122,8 @@ impl Master<'_> {
                 lock: keep(self.instance.lock()),
             },
             control: keep(self.control.listener()),
-            waiting: (self.control.waiting().into_iter())
-                .map(|(verb, generation)| (keep(verb), generation))
+            verbs: (self.control.verbs())
+                .map(|(verb, state)| (keep(verb), state))
                 .collect(),
             area: [area.board, area.log, area.spool, area.bell].map(&mut keep),
             plain_areas: self.area.area_fds().map(&mut keep).collect(),
@@ -133,14 +133,14 @@ impl Master<'_> {
             controls: (self.roster.controls())
                 .map(|(slot, control)| (slot, keep(control)))
                 .collect(),
-            listeners: listeners
-                .map(|bound| ListenerState {
-                    socket: keep(bound.listener.as_fd()),
-                    asked: bound.asked.to_string(),
-                    api: bound.listener.purpose() == Purpose::Api,
-                    activated: bound.activated,
-                    inode: bound.inode,
-                })
+            listeners: (self.generations.latest().listeners.iter())
+                .map(|bound| listener_state(bound, &mut keep))
+                .collect(),
+            stats: (self.stats.listeners().iter())
+                .map(|bound| listener_state(bound, &mut keep))
+                .collect(),
+            readers: (self.stats.readers())
+                .map(|(fd, reader)| (keep(fd), reader))
                 .collect(),
             fifo: keep(self.outside.as_fd()),
             letters: (self.letters.as_ref())
@@ -158,6 +158,19 @@ impl Master<'_> {
             lines,
             kept,
         })
+    }
+}
+
+fn listener_state<'m>(
+    bound: &'m Bound,
+    keep: &mut impl FnMut(BorrowedFd<'m>) -> RawFd,
+) -> ListenerState {
+    ListenerState {
+        socket: keep(bound.listener.as_fd()),
+        asked: bound.asked.to_string(),
+        api: bound.listener.purpose() == Purpose::Api,
+        activated: bound.activated,
+        inode: bound.inode,
     }
 }
 

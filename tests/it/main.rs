@@ -38,6 +38,8 @@ mod ops_place;
 #[cfg(test)]
 mod ops_reload;
 #[cfg(test)]
+mod ops_verbs;
+#[cfg(test)]
 mod ops_versions;
 #[cfg(test)]
 mod options;
