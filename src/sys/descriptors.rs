@@ -104,7 +104,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = space.as_mut_ptr().cast();
-    message.msg_controllen = space.capacity();
+    message.msg_controllen = length(space.capacity())?;
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: the header points to the buffer and the space, which outlive the call, with their sizes.
     let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
@@ -121,6 +121,11 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
     Ok(Received::Packet { bytes, descriptors })
 }
 
+/// A length in the type that the C library at hand has for it.
+fn length<N, T: TryFrom<N>>(bytes: N) -> io::Result<T> {
+    T::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
 /// Owns the descriptors that came with a message. The kernel may have cut their list (too many, or no
 /// more fit into this process); nix gives up on such a message and leaks those that did arrive.
 fn descriptors_of(message: &libc::msghdr) -> Vec<OwnedFd> {
@@ -135,7 +140,8 @@ fn descriptors_of(message: &libc::msghdr) -> Vec<OwnedFd> {
             let data = unsafe { libc::CMSG_DATA(next) }.cast::<RawFd>();
             // SAFETY: only computes a size.
             let header_bytes = unsafe { libc::CMSG_LEN(0) };
-            let data_bytes = control.cmsg_len.saturating_sub(header_bytes as usize);
+            let bytes: usize = length(control.cmsg_len).unwrap_or(0);
+            let data_bytes = bytes.saturating_sub(header_bytes as usize);
             for at in 0..data_bytes / size_of::<RawFd>() {
                 // SAFETY: `at` is below the number of descriptors that the kernel has written.
                 let raw = unsafe { data.wrapping_add(at).read_unaligned() };

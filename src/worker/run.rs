@@ -17,7 +17,7 @@ use crate::event_loop::Source;
 use crate::net::{Listener, Purpose, Transport};
 use crate::sharedarea::{ParticipantKind, ParticipantState, SharedArea};
 use crate::sys::descriptors::{self, Received};
-use crate::sys::{limits, streams};
+use crate::sys::{limits, lines, streams};
 
 use super::balance::Unclaimed;
 use super::door::Told;
@@ -51,13 +51,18 @@ pub fn run(seat: Seat, apps: Apps) -> u8 {
             return CANNOT_BOOT;
         }
     };
-    match worker.serve() {
+    let code = match worker.serve() {
         Ok(()) => DRAINED,
         Err(error) => {
             error!("the worker's loop failed: {error}");
             FAULT
         }
+    };
+    let lines = lines::lost();
+    if lines > 0 {
+        worker.tell(Report::LinesLost { lines });
     }
+    code
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
