@@ -162,7 +162,8 @@ pub trait App {
     fn message(&mut self, cx: &mut Context<'_>, client: ClientId, message: Message<'_>);
 
     /// The worker is to be left. The default closes with `code`, which is 1001 when the server
-    /// stops and 1012 when it restarts.
+    /// stops and 1012 when it restarts. A client that is still open when a stop overtakes a restart
+    /// is told of again.
     fn drain(&mut self, cx: &mut Context<'_>, client: ClientId, code: u16) {
         cx.close(client, code, "");
     }

@@ -1,9 +1,9 @@
 //! A stretch of the log, sorted by the channels that somebody here listens to.
 //!
-//! A run holds what one channel's members have to get: the frames one by one, to know which of
+//! A run holds what one channel's members have to get: the messages one by one, to know which of
 //! them a short send has cut, and the same bytes with neighbours joined, to send them with as few
 //! vectors as possible. Frames of a busy channel lie side by side in the spool, so a run is mostly
-//! one range.
+//! one range. Where messages have alternates, a run knows both ways to send them.
 
 use crate::channel::{ChannelId, Memberships, Subscriptions};
 use crate::sharedarea::{Entry, Lapped, Range, SharedArea};
@@ -11,42 +11,105 @@ use crate::sharedarea::{Entry, Lapped, Range, SharedArea};
 /// Most entries that one batch takes.
 const ENTRIES_PER_BATCH_MAX: u64 = 4096;
 
-/// One frame of the log.
+/// As what a client gets messages of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// As frames.
+    Frame,
+    /// As alternates, where there are any.
+    Alternate,
+}
+
+/// One message of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// Its place in the log.
     pub seq: u64,
-    /// Its bytes in the spool.
-    pub range: Range,
+    /// Where its frame is in the spool.
+    pub position: u64,
+    /// Bytes of the frame.
+    pub frame_bytes: u32,
+    /// Bytes of the alternate behind it; 0 = none.
+    pub alternate_bytes: u32,
 }
 
-/// Frames that go to the same clients, in log order.
+impl Piece {
+    /// The message of an entry that announces nothing.
+    pub fn of(entry: &Entry) -> Self {
+        Self {
+            seq: entry.seq,
+            position: entry.position,
+            frame_bytes: entry.frame_bytes,
+            alternate_bytes: entry.alternate_bytes,
+        }
+    }
+
+    /// Its bytes in the spool for those who get this variant.
+    pub fn range(&self, variant: Variant) -> Range {
+        let frame = Range {
+            position: self.position,
+            bytes: self.frame_bytes,
+        };
+        match variant {
+            Variant::Alternate if self.alternate_bytes > 0 => Range {
+                position: frame.end(),
+                bytes: self.alternate_bytes,
+            },
+            Variant::Alternate | Variant::Frame => frame,
+        }
+    }
+}
+
+/// Messages that go to the same clients, in log order.
 #[derive(Debug, Default)]
 pub struct Run {
-    /// Frame by frame.
+    /// Message by message.
     pub pieces: Vec<Piece>,
-    /// The same bytes with neighbours joined.
-    pub ranges: Vec<Range>,
+    /// Their frames with neighbours joined.
+    frames: Vec<Range>,
+    /// Their alternates, or the frames of those that have none; empty while none has one.
+    alternates: Vec<Range>,
 }
 
 impl Run {
     /// Forgets everything but its memory.
     pub fn clear(&mut self) {
         self.pieces.clear();
-        self.ranges.clear();
+        self.frames.clear();
+        self.alternates.clear();
     }
 
-    /// Appends a frame.
+    /// Appends a message.
     pub fn push(&mut self, piece: Piece) {
         self.pieces.push(piece);
-        if let Some(last) = self.ranges.last_mut()
-            && last.position + u64::from(last.bytes) == piece.range.position
-            && let Some(bytes) = last.bytes.checked_add(piece.range.bytes)
-        {
-            last.bytes = bytes;
-        } else {
-            self.ranges.push(piece.range);
+        if piece.alternate_bytes > 0 && self.alternates.is_empty() {
+            // So far they were the same.
+            self.alternates.extend_from_slice(&self.frames);
         }
+        if piece.alternate_bytes > 0 || !self.alternates.is_empty() {
+            join(&mut self.alternates, piece.range(Variant::Alternate));
+        }
+        join(&mut self.frames, piece.range(Variant::Frame));
+    }
+
+    /// The bytes of all messages, in order, with neighbours joined.
+    pub fn ranges(&self, variant: Variant) -> &[Range] {
+        match variant {
+            Variant::Alternate if !self.alternates.is_empty() => &self.alternates,
+            Variant::Alternate | Variant::Frame => &self.frames,
+        }
+    }
+}
+
+/// Appends a range to the last one, if it is its neighbour, or behind it.
+fn join(ranges: &mut Vec<Range>, range: Range) {
+    if let Some(last) = ranges.last_mut()
+        && last.end() == range.position
+        && let Some(bytes) = last.bytes.checked_add(range.bytes)
+    {
+        last.bytes = bytes;
+    } else {
+        ranges.push(range);
     }
 }
 
@@ -90,13 +153,7 @@ impl Batch {
                 return Ok(seq);
             }
             if let Some(channel) = self.listened(area, subscriptions, &entry) {
-                self.push(
-                    channel,
-                    Piece {
-                        seq,
-                        range: entry.range(),
-                    },
-                );
+                self.push(channel, Piece::of(&entry));
             }
         }
         Ok(end + 1)
@@ -180,12 +237,16 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn piece(seq: u64, position: u64, bytes: u32) -> Piece {
+    fn piece(seq: u64, position: u64, frame_bytes: u32) -> Piece {
         Piece {
             seq,
-            range: Range { position, bytes },
+            position,
+            frame_bytes,
+            alternate_bytes: 0,
         }
     }
 
@@ -207,7 +268,54 @@ mod tests {
                 bytes: 8,
             },
         ];
-        assert_eq!(run.ranges, joined);
+        assert_eq!(run.ranges(Variant::Frame), joined);
+        assert_eq!(run.ranges(Variant::Alternate), joined);
+    }
+
+    #[test]
+    fn both_variants_are_known_from_the_first_alternate_on() {
+        let mut run = Run::default();
+        run.push(piece(1, 100, 10));
+        run.push(piece(2, 110, 10));
+        run.push(Piece {
+            alternate_bytes: 5,
+            ..piece(3, 120, 10)
+        });
+        run.push(piece(4, 135, 10));
+        let range = |position, bytes| Range { position, bytes };
+        assert_eq!(run.ranges(Variant::Frame), [range(100, 30), range(135, 10)]);
+        assert_eq!(
+            run.ranges(Variant::Alternate),
+            [range(100, 20), range(130, 15)]
+        );
+        run.clear();
+        run.push(piece(5, 200, 10));
+        assert_eq!(run.ranges(Variant::Alternate), [range(200, 10)]);
+    }
+
+    proptest! {
+        /// Joined or not, the bytes of a run are those of its messages, in order.
+        #[test]
+        fn joined_ranges_are_the_bytes_of_the_messages(
+            messages in prop::collection::vec((0_u64..2, 1_u32..4, 0_u32..4), 0..30),
+        ) {
+            let mut run = Run::default();
+            let mut position = 0;
+            for (seq, (gap, frame_bytes, alternate_bytes)) in (1..).zip(messages) {
+                position += gap;
+                run.push(Piece { alternate_bytes, ..piece(seq, position, frame_bytes) });
+                position += u64::from(frame_bytes) + u64::from(alternate_bytes);
+            }
+            for variant in [Variant::Frame, Variant::Alternate] {
+                let bytes = |range: &Range| range.position..range.end();
+                let joined: Vec<u64> = run.ranges(variant).iter().flat_map(bytes).collect();
+                let single = run.pieces.iter().map(|piece| piece.range(variant));
+                let single: Vec<u64> = single.flat_map(|range| bytes(&range)).collect();
+                prop_assert_eq!(joined, single);
+                let apart = run.ranges(variant).windows(2).all(|pair| pair[0].end() != pair[1].position);
+                prop_assert!(apart, "neighbours that are not joined");
+            }
+        }
     }
 
     #[test]
@@ -215,6 +323,6 @@ mod tests {
         let mut run = Run::default();
         run.push(piece(1, 0, u32::MAX));
         run.push(piece(2, u64::from(u32::MAX), 1));
-        assert_eq!(run.ranges.len(), 2);
+        assert_eq!(run.ranges(Variant::Frame).len(), 2);
     }
 }

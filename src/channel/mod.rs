@@ -9,7 +9,7 @@ mod memberships;
 mod name;
 mod subscriptions;
 
-pub use batch::{Batch, Piece, Run};
+pub use batch::{Batch, Piece, Run, Variant};
 pub use memberships::{Membership, Memberships};
 pub use name::{ChannelName, InvalidName, NAME_BYTES_MAX};
 pub use subscriptions::{ChannelId, Left, Subscriptions};

@@ -22,6 +22,8 @@ pub struct Operations {
     pub check: bool,
     /// A replacement must live this long before the next worker is replaced.
     pub settle_ms: u64,
+    /// A replaced worker goes on serving clients who cannot be handed over for so long.
+    pub worker_reload_mercy_ms: u64,
     /// A worker whose loop has not turned for so long is killed; 0 never.
     pub harakiri_ms: u64,
     /// A worker is replaced when it has served for so long; 0 never.

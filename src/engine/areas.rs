@@ -12,13 +12,14 @@ use std::rc::Rc;
 use crate::app::{AreaRange, PublishError, SendError};
 use crate::channel::{Batch, ChannelName};
 use crate::event_loop::Key;
-use crate::protocol::websocket::{FrameHeader, Kind, State, frame_header};
+use crate::protocol::websocket::{FrameHeader, Kind, frame_header};
 use crate::sharedarea::{
     Announced, Area, AreaError, Entry, EntryFlags, Range, Reading, SharedArea,
 };
 use crate::sys::socket::{self, Progress};
 
-use super::client::{Marks, Phase};
+use super::broadcast::Share;
+use super::client::{Client, Marks};
 use super::core::Core;
 use super::half::{Behind, Half, NOTHING};
 
@@ -198,21 +199,14 @@ impl Core {
             behind.next = behind.next.min(seq);
             return;
         }
-        let not_now = Behind {
-            next: seq,
-            half: None,
-        };
+        let not_now = Behind::at(seq, None);
         if !client.outbox.is_empty() {
             return self.fall_behind(key, not_now);
         }
         match sending.send(key, self) {
             Outcome::All => self.delivered += 1,
             Outcome::Blocked => self.fall_behind(key, not_now),
-            Outcome::Half(half) => {
-                let next = NOTHING;
-                let half = Some(half);
-                self.fall_behind(key, Behind { next, half });
-            }
+            Outcome::Half(half) => self.fall_behind(key, Behind::at(NOTHING, Some(half))),
             Outcome::Stale => self.stale += 1,
             Outcome::Lost => self.lost(key),
         }
@@ -220,42 +214,51 @@ impl Core {
 
     /// If the next entry for a client that catches up is an announcement, passes it: sends the range or
     /// leaves it out. `None`: it is none. `Some(false)`: the client is blocked or gone.
-    pub(super) fn pass_announced(&mut self, key: Key, next: u64) -> Option<bool> {
+    pub(super) fn pass_announced(
+        &mut self,
+        key: Key,
+        next: u64,
+        share: &mut Share,
+    ) -> Option<bool> {
         let entry = self.pin_from(next).ok()?;
-        entry.announced?;
+        let range = entry.announced?;
         let channel = self.batch.listened(&self.area, &self.subscriptions, &entry);
         let client = self.clients.get(key)?;
-        let is_for_it = channel.is_some_and(|channel| {
-            client.memberships.contains(channel) && self.is_due(channel, next)
-        });
-        let outcome = if is_for_it {
-            let area = announced_area(&self.area, &entry);
-            match Sending::new(&entry, &area, self) {
-                Some(mut sending) => sending.send(key, self),
-                None => Outcome::Stale,
-            }
-        } else {
+        let is_for_it = channel
+            .is_some_and(|channel| client.listens(channel, next) && self.is_due(channel, next));
+        if !is_for_it {
+            share.use_up(0);
             return Some(self.go_on_from(key, next + 1));
+        }
+        let area = announced_area(&self.area, &entry);
+        let outcome = match Sending::new(&entry, &area, self) {
+            Some(mut sending) => sending.send(key, self),
+            None => Outcome::Stale,
         };
         match outcome {
-            Outcome::All => self.delivered += 1,
-            Outcome::Stale => self.stale += 1,
+            Outcome::All => {
+                self.delivered += 1;
+                share.use_up(u64::from(range.bytes));
+            }
+            Outcome::Stale => {
+                self.stale += 1;
+                share.use_up(0);
+            }
             Outcome::Blocked => return Some(false),
             Outcome::Lost => {
                 self.lost(key);
                 return Some(false);
             }
             Outcome::Half(half) => {
-                let next = next + 1;
-                let half = Some(half);
-                self.fall_behind(key, Behind { next, half });
+                self.fall_behind(key, Behind::at(next + 1, Some(half)));
                 return Some(false);
             }
         }
         Some(self.go_on_from(key, next + 1))
     }
 
-    fn go_on_from(&mut self, key: Key, next: u64) -> bool {
+    /// Moves a client that is behind on; whether it still is.
+    pub(super) fn go_on_from(&mut self, key: Key, next: u64) -> bool {
         let client = self.clients.get_mut(key);
         match client.and_then(|client| client.behind.as_mut()) {
             Some(behind) => {
@@ -275,16 +278,8 @@ impl Core {
     ) -> Result<(), SendError> {
         let area = self.area.area(range.area)?;
         let bytes = area.message_bytes(range.position, range.bytes)?;
-        match self.clients.get(key).map(|client| &client.phase) {
-            Some(Phase::Open(connection)) if connection.state() == State::Open => {}
-            Some(
-                Phase::Open(_)
-                | Phase::Head(_)
-                | Phase::Body(_)
-                | Phase::Deciding(_)
-                | Phase::Lingering { .. },
-            )
-            | None => return Err(SendError::NotOpen),
+        if !self.clients.get(key).is_some_and(Client::is_open) {
+            return Err(SendError::NotOpen);
         }
         if self.is_full(key) {
             return Err(SendError::Full);

@@ -113,8 +113,7 @@ impl Engine {
             .answer(cx, request, body.unwrap_or_default());
         let kept = self.core.settings.http_keepalive_ms > 0 && self.core.draining.is_none();
         // Requests can be much smaller than their answers: whoever does not take these gets no more.
-        let unsent = self.core.unsent_bytes(key);
-        let takes = unsent < self.core.settings.outbox_bytes_max;
+        let takes = !self.core.is_full(key);
         let keep_alive = kept && takes && request.keep_alive() && body.is_some();
         self.core
             .respond(key, &response, keep_alive, request.method() == "HEAD");
@@ -131,7 +130,7 @@ impl Core {
             return;
         };
         if go_on {
-            let out = self.output.sink(key, &mut client.outbox, &mut client.marks);
+            let out = self.output.sink(key, &mut client.outbox);
             out.extend_from_slice(GO_ON);
         }
         client.phase = Phase::Body(gathering);

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 use log::debug;
 
-use crate::channel::{Batch, Memberships, Piece, Run};
+use crate::channel::{Batch, Memberships, Piece, Run, Variant};
 use crate::event_loop::Key;
 use crate::sharedarea::{Entry, Figures, Lapped, SharedArea};
 use crate::sys::socket::{self, Progress};
@@ -18,9 +18,9 @@ use super::core::Core;
 use super::half::{Behind, Half, NOTHING};
 use super::trace::Trace;
 
-/// Bytes that one client gets in one go while it catches up; then the others have theirs.
+/// Bytes that one client gets in one turn while it catches up; then the others have theirs.
 const CATCH_UP_BYTES: u64 = 256 * 1024;
-/// Entries that are looked at for one client in one go.
+/// Entries that are looked at for one client in one turn.
 const CATCH_UP_ENTRIES: u64 = 4096;
 
 /// Most ranges in one send. The area takes 64 pieces, and one range may wrap into two.
@@ -32,6 +32,32 @@ enum Sent {
     /// The kernel took so many bytes of it.
     Short(u64),
     Ended,
+}
+
+/// What is left of a turn's share for a client that catches up.
+#[derive(Debug)]
+pub(super) struct Share {
+    bytes: u64,
+    entries: u64,
+}
+
+impl Share {
+    fn of_a_turn() -> Self {
+        Self {
+            bytes: CATCH_UP_BYTES,
+            entries: CATCH_UP_ENTRIES,
+        }
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.bytes == 0 || self.entries == 0
+    }
+
+    /// An entry was looked at, which took so many bytes.
+    pub(super) fn use_up(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.entries = self.entries.saturating_sub(1);
+    }
 }
 
 impl Core {
@@ -55,6 +81,15 @@ impl Core {
             self.batch = batch;
         }
         self.repin();
+    }
+
+    /// Brings the worker to the head of the log. Who is being read from gets first what has been
+    /// said to it before, its opening handshake perhaps.
+    pub(super) fn deliver_before_joining(&mut self) {
+        if self.next <= self.area.head() {
+            self.send_gathered();
+            self.fan_out();
+        }
     }
 
     /// Delivers what can be delivered together: an announced range, or messages up to the next one.
@@ -134,7 +169,7 @@ impl Core {
         }
         if !client.outbox.is_empty() {
             let next = first.seq;
-            return self.fall_behind(key, Behind { next, half: None });
+            return self.fall_behind(key, Behind::at(next, None));
         }
         match send_ranges(&self.area, client, run, &mut self.figures) {
             Sent::All => {
@@ -142,7 +177,7 @@ impl Core {
                 self.delivered += run.pieces.len() as u64;
             }
             Sent::Short(bytes) => {
-                let (whole, behind) = place(run, bytes, NOTHING);
+                let (whole, behind) = place(run, client.variant(), bytes, NOTHING);
                 client.trace_messages_out(whole);
                 self.delivered += whole;
                 self.fall_behind(key, behind);
@@ -151,14 +186,16 @@ impl Core {
         }
     }
 
-    pub(super) fn fall_behind(&mut self, key: Key, behind: Behind) {
+    /// From now on a client is at another place than its worker, or at another one than before.
+    pub(super) fn fall_behind(&mut self, key: Key, mut behind: Behind) {
         if let Some(half) = behind.half.as_ref().filter(|half| half.rescued.is_none()) {
             self.oldest_half = self.oldest_half.min(half.frame.position);
             self.halves.push(key);
         }
         if let Some(client) = self.clients.get_mut(key) {
-            if client.behind.is_none() {
-                self.laggards.push(key);
+            self.laggards.push(key);
+            if let Some(before) = client.behind.take() {
+                behind.joined = before.joined;
             }
             client.behind = Some(Box::new(behind));
         }
@@ -199,8 +236,19 @@ impl Core {
         true
     }
 
-    /// Sends a client that stands between two frames what it has missed.
+    /// Those who had their share of the last turn get that of this one.
+    pub(super) fn go_on_catching_up(&mut self) {
+        for key in self.catching_up.take() {
+            self.push_out(key);
+        }
+    }
+
+    /// Sends a client that stands between two frames what it has missed, one share in a turn.
     pub(super) fn catch_up(&mut self, key: Key) {
+        if self.catching_up.contains(key) {
+            return;
+        }
+        let mut share = Share::of_a_turn();
         let mut run = std::mem::take(&mut self.merged);
         while let Some(client) = self.clients.get_mut(key)
             && let Some(behind) = &mut client.behind
@@ -211,12 +259,16 @@ impl Core {
                 client.behind = None;
                 break;
             }
-            match self.pass_announced(key, next) {
+            if share.is_used_up() {
+                self.catching_up.push(key);
+                break;
+            }
+            match self.pass_announced(key, next, &mut share) {
                 Some(true) => continue,
                 Some(false) => break,
                 None => {}
             }
-            let Ok(end) = self.gather(key, next, &mut run) else {
+            let Ok(end) = self.gather(key, next, &mut run, &mut share) else {
                 self.lag(key);
                 continue;
             };
@@ -227,13 +279,10 @@ impl Core {
                 Sent::All => {
                     client.trace_messages_out(run.pieces.len() as u64);
                     self.delivered += run.pieces.len() as u64;
-                    client.behind = Some(Box::new(Behind {
-                        next: end,
-                        half: None,
-                    }));
+                    self.go_on_from(key, end);
                 }
                 Sent::Short(bytes) => {
-                    let (whole, behind) = place(&run, bytes, end);
+                    let (whole, behind) = place(&run, client.variant(), bytes, end);
                     client.trace_messages_out(whole);
                     self.delivered += whole;
                     self.fall_behind(key, behind);
@@ -249,35 +298,43 @@ impl Core {
         self.repin();
     }
 
-    /// Collects what a client listens to, from `next` on but not beyond where the worker is;
-    /// returns the first entry that was not looked at.
-    fn gather(&mut self, key: Key, next: u64, run: &mut Run) -> Result<u64, Lapped> {
+    /// Collects what a client listens to, from `next` on but not beyond where the worker is nor
+    /// beyond its share; returns the first entry that was not looked at.
+    fn gather(
+        &mut self,
+        key: Key,
+        next: u64,
+        run: &mut Run,
+        share: &mut Share,
+    ) -> Result<u64, Lapped> {
         run.clear();
         let _first = self.pin_from(next)?;
-        let end = self.next.min(next + CATCH_UP_ENTRIES);
-        let mut bytes = 0;
-        for seq in next..end {
+        let variant = self
+            .clients
+            .get(key)
+            .map_or(Variant::Frame, Client::variant);
+        for seq in next..self.next {
+            if share.is_used_up() || run.ranges(variant).len() >= RANGES_PER_SEND_MAX {
+                return Ok(seq);
+            }
             let entry = self.area.entry(seq)?;
             if entry.announced.is_some() {
                 return Ok(seq);
             }
+            let mut bytes = 0;
             let channel = self.batch.listened(&self.area, &self.subscriptions, &entry);
             let client = self.clients.get(key);
             if let (Some(channel), Some(client)) = (channel, client)
-                && client.memberships.contains(channel)
+                && client.listens(channel, seq)
                 && self.is_due(channel, seq)
             {
-                run.push(Piece {
-                    seq,
-                    range: entry.range(),
-                });
-                bytes += u64::from(entry.frame_bytes);
+                let piece = Piece::of(&entry);
+                run.push(piece);
+                bytes = u64::from(piece.range(variant).bytes);
             }
-            if bytes >= CATCH_UP_BYTES || run.ranges.len() >= RANGES_PER_SEND_MAX {
-                return Ok(seq + 1);
-            }
+            share.use_up(bytes);
         }
-        Ok(end)
+        Ok(self.next)
     }
 
     /// From now on no writer overwrites the spool from the entry `seq` on, if it is still there; it is
@@ -330,7 +387,7 @@ fn trace_half(trace: &mut Option<Box<Trace>>, bytes: usize, finished: bool) {
 
 fn send_ranges(area: &SharedArea, client: &mut Client, run: &Run, figures: &mut Figures) -> Sent {
     let mut sent = 0;
-    for ranges in run.ranges.chunks(RANGES_PER_SEND_MAX) {
+    for ranges in run.ranges(client.variant()).chunks(RANGES_PER_SEND_MAX) {
         let wanted: u64 = ranges.iter().map(|range| u64::from(range.bytes)).sum();
         match socket::progress_of(area.send(client.transport.as_fd(), ranges)) {
             Ok(Progress::Moved(bytes)) => {
@@ -347,69 +404,78 @@ fn send_ranges(area: &SharedArea, client: &mut Client, run: &Run, figures: &mut 
     Sent::All
 }
 
-/// Where a client stands that got the first `sent` bytes of a run, and how many whole frames that
-/// were. What follows the run begins at `end`.
-fn place(run: &Run, mut sent: u64, end: u64) -> (u64, Behind) {
+/// Where a client stands that got the first `sent` bytes of a run in this variant, and how many whole
+/// frames that were. What follows the run begins at `end`.
+fn place(run: &Run, variant: Variant, mut sent: u64, end: u64) -> (u64, Behind) {
     for (at, piece) in run.pieces.iter().enumerate() {
-        let bytes = u64::from(piece.range.bytes);
+        let frame = piece.range(variant);
+        let bytes = u64::from(frame.bytes);
         if sent < bytes {
             let following = run.pieces.get(at + 1).map_or(end, |next| next.seq);
             let behind = match u32::try_from(sent) {
-                Ok(sent @ 1..) => Behind {
-                    next: following,
-                    half: Some(Half {
-                        frame: piece.range,
+                Ok(sent @ 1..) => {
+                    let half = Half {
+                        frame,
                         sent,
                         rescued: None,
-                    }),
-                },
-                Ok(0) | Err(_) => Behind {
-                    next: piece.seq,
-                    half: None,
-                },
+                    };
+                    Behind::at(following, Some(half))
+                }
+                Ok(0) | Err(_) => Behind::at(piece.seq, None),
             };
             return (at as u64, behind);
         }
         sent -= bytes;
     }
-    (
-        run.pieces.len() as u64,
-        Behind {
-            next: end,
-            half: None,
-        },
-    )
+    (run.pieces.len() as u64, Behind::at(end, None))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sharedarea::Range;
+
+    #[test]
+    fn a_share_is_used_up_by_bytes_or_by_entries() {
+        let entries = |bytes_each| {
+            let mut share = Share::of_a_turn();
+            std::iter::from_fn(|| (!share.is_used_up()).then(|| share.use_up(bytes_each))).count()
+        };
+        assert_eq!(entries(0) as u64, CATCH_UP_ENTRIES);
+        assert_eq!(entries(CATCH_UP_BYTES / 2), 2);
+        assert_eq!(entries(CATCH_UP_BYTES * 2), 1);
+    }
 
     #[test]
     fn a_short_send_is_found_in_its_run() {
         let mut run = Run::default();
-        for (seq, position) in [(3, 100), (5, 110), (6, 500)] {
+        for (seq, position, alternate_bytes) in [(3, 100, 0), (5, 110, 4), (6, 500, 0)] {
             run.push(Piece {
                 seq,
-                range: Range {
-                    position,
-                    bytes: 10,
-                },
+                position,
+                frame_bytes: 10,
+                alternate_bytes,
             });
         }
-        let at = |sent| {
-            let (whole, behind) = place(&run, sent, 9);
+        let at = |variant, sent| {
+            let (whole, behind) = place(&run, variant, sent, 9);
             (
                 whole,
                 behind.next,
                 behind.half.map(|half| (half.frame.position, half.sent)),
             )
         };
-        assert_eq!(at(0), (0, 3, None));
-        assert_eq!(at(1), (0, 5, Some((100, 1))));
-        assert_eq!(at(10), (1, 5, None));
-        assert_eq!(at(29), (2, 9, Some((500, 9))));
-        assert_eq!(at(30), (3, 9, None));
+        let frames = |sent| at(Variant::Frame, sent);
+        assert_eq!(frames(0), (0, 3, None));
+        assert_eq!(frames(1), (0, 5, Some((100, 1))));
+        assert_eq!(frames(10), (1, 5, None));
+        assert_eq!(frames(19), (1, 6, Some((110, 9))));
+        assert_eq!(frames(29), (2, 9, Some((500, 9))));
+        assert_eq!(frames(30), (3, 9, None));
+        let alternates = |sent| at(Variant::Alternate, sent);
+        assert_eq!(alternates(9), (0, 5, Some((100, 9))));
+        assert_eq!(alternates(10), (1, 5, None));
+        assert_eq!(alternates(13), (1, 6, Some((120, 3))));
+        assert_eq!(alternates(14), (2, 6, None));
+        assert_eq!(alternates(24), (3, 9, None));
     }
 }

@@ -2,10 +2,10 @@
 //! should cost next to nothing: whatever is rare is boxed or empty.
 
 use crate::app::AppId;
-use crate::channel::Memberships;
+use crate::channel::{ChannelId, Memberships, Variant};
 use crate::net::Transport;
 use crate::protocol::http::BodyReader;
-use crate::protocol::websocket::{Agreed, Connection};
+use crate::protocol::websocket::{Agreed, Connection, State};
 use crate::sharedarea::Figures;
 
 use super::half::Behind;
@@ -45,22 +45,22 @@ bitflags::bitflags! {
         const PAUSED = 1;
         /// There may be input that no event will tell us about again.
         const UNREAD = 1 << 1;
-        /// It is on the list of those to flush in this turn.
-        const DIRTY = 1 << 2;
         /// A ping of ours is unanswered.
-        const PINGED = 1 << 3;
+        const PINGED = 1 << 2;
         /// The peer has ended its side of the stream.
-        const ENDED = 1 << 4;
+        const ENDED = 1 << 3;
         /// It is on the list of those that are gone.
-        const GONE = 1 << 5;
+        const GONE = 1 << 4;
         /// At least one request was answered.
-        const SERVED = 1 << 6;
+        const SERVED = 1 << 5;
         /// It is on its way to or from another worker: nothing is read or written.
-        const FROZEN = 1 << 7;
+        const FROZEN = 1 << 6;
         /// What was described of it when it was frozen is not true any more.
-        const CHANGED = 1 << 8;
+        const CHANGED = 1 << 7;
         /// An event has told that the peer has ended its side, which was not read yet.
-        const ENDING = 1 << 9;
+        const ENDING = 1 << 8;
+        /// It reads alternates of broadcasts.
+        const DEFLATING = 1 << 9;
     }
 }
 
@@ -144,11 +144,33 @@ impl Client {
         }
     }
 
+    /// Whether it is a WebSocket that nobody closes.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&self.phase, Phase::Open(connection) if connection.state() == State::Open)
+    }
+
+    /// As what it gets messages of the log.
+    #[inline]
+    pub(super) fn variant(&self) -> Variant {
+        if self.marks.contains(Marks::DEFLATING) {
+            Variant::Alternate
+        } else {
+            Variant::Frame
+        }
+    }
+
     /// Whether it may be read from now.
     pub(super) fn is_readable(&self, outbox_bytes_unread: usize) -> bool {
         !self.marks.intersects(Marks::PAUSED | Marks::FROZEN)
             && !matches!(self.phase, Phase::Deciding(_))
             && self.outbox.len() < outbox_bytes_unread
+    }
+
+    /// Whether the entry `seq` of a channel is for it.
+    pub(super) fn listens(&self, channel: ChannelId, seq: u64) -> bool {
+        let behind = self.behind.as_ref();
+        self.memberships.contains(channel)
+            && behind.is_none_or(|behind| behind.listened(channel, seq))
     }
 
     /// Whether a frame of the log is half sent, so that nothing else may go out.

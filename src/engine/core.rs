@@ -8,9 +8,9 @@ use log::warn;
 
 use crate::app::AppId;
 use crate::channel::{Batch, Run, Subscriptions};
-use crate::event_loop::{EventLoop, Key, Ready, Slab, Source, Timers};
+use crate::event_loop::{EventLoop, Key, KeyQueue, Ready, Slab, Source, Timers};
 use crate::net::Transport;
-use crate::protocol::websocket::{CloseCode, Closed, Codec, State};
+use crate::protocol::websocket::{Agreed, CloseCode, Closed, Codec};
 use crate::sharedarea::{Figures, Participant, SharedArea};
 
 use super::Settings;
@@ -60,6 +60,8 @@ pub(super) struct Core {
     pub(super) area: SharedArea,
     pub(super) participant: Participant,
     pub(super) subscriptions: Subscriptions,
+    /// Clients that read alternates.
+    deflating: u32,
     pub(super) batch: Batch,
     /// The edition of the shared channel table for which names without a place were looked up.
     pub(super) channel_edition: u64,
@@ -67,19 +69,21 @@ pub(super) struct Core {
     /// The first entry of the log that this worker has not looked at.
     pub(super) next: u64,
     /// Clients whose half-sent frame may be pinned.
-    pub(super) halves: Vec<Key>,
+    pub(super) halves: KeyQueue,
     /// The oldest pinned byte of them.
     pub(super) oldest_half: u64,
     pub(super) rescued: Rescued,
     /// Clients that may be behind, and when to look at them next.
-    pub(super) laggards: Vec<Key>,
+    pub(super) laggards: KeyQueue,
     pub(super) laggards_due_ms: u64,
+    /// Clients that are behind and have had their share of this turn.
+    pub(super) catching_up: KeyQueue,
     /// The board says that somebody is behind.
     pub(super) laggards_shown: bool,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_bytes: usize,
     /// Clients that may have input of which no event will tell.
-    pub(super) unread: Vec<Key>,
+    pub(super) unread: KeyQueue,
     /// Clients whose upgrade was just accepted, and what they had sent behind their head before.
     pub(super) opened: Vec<(Key, Vec<u8>)>,
     /// Conversations that are over, and why.
@@ -123,18 +127,20 @@ impl Core {
             next: area.head() + 1,
             area,
             participant,
+            deflating: 0,
             batch: Batch::new(),
             channel_edition: 0,
             merged: Run::default(),
-            halves: Vec::new(),
+            halves: KeyQueue::new(),
             oldest_half: u64::MAX,
             rescued: Rescued::default(),
-            laggards: Vec::new(),
+            laggards: KeyQueue::new(),
             laggards_due_ms: 0,
+            catching_up: KeyQueue::new(),
             laggards_shown: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            unread: Vec::new(),
+            unread: KeyQueue::new(),
             opened: Vec::new(),
             gone: Vec::new(),
             draining: None,
@@ -163,7 +169,8 @@ impl Core {
         if !self.waiting.is_empty() {
             timeout = timeout.min(Duration::from_millis(1));
         }
-        if std::mem::take(&mut self.again) || !self.unread.is_empty() {
+        let unfinished = !self.unread.is_empty() || !self.catching_up.is_empty();
+        if std::mem::take(&mut self.again) || unfinished {
             timeout = Duration::ZERO;
         }
         if timeout.is_zero() || !self.park() {
@@ -193,14 +200,6 @@ impl Core {
         self.wake_ms = self.wake_ms.filter(|at_ms| *at_ms > self.now_ms);
     }
 
-    /// Each of them once, whatever put it on the list.
-    pub(super) fn take_unread(&mut self) -> Vec<Key> {
-        let mut unread = std::mem::take(&mut self.unread);
-        unread.sort_unstable();
-        unread.dedup();
-        unread
-    }
-
     pub(super) fn adopt(&mut self, transport: Transport) -> Option<Key> {
         let deadline_ms = self.now_ms + self.settings.handshake_timeout_ms;
         let key = self
@@ -220,15 +219,8 @@ impl Core {
 
     /// The app of a client whose WebSocket is open.
     pub(super) fn open_app(&self, key: Key) -> Option<AppId> {
-        let client = self.clients.get(key)?;
-        match &client.phase {
-            Phase::Open(connection) if connection.state() == State::Open => client.app,
-            Phase::Open(_)
-            | Phase::Head(_)
-            | Phase::Body(_)
-            | Phase::Deciding(_)
-            | Phase::Lingering { .. } => None,
-        }
+        let client = self.clients.get(key).filter(|client| client.is_open())?;
+        client.app
     }
 
     /// Takes out the clients from whom nothing has come and to whom nothing was said.
@@ -308,8 +300,28 @@ impl Core {
     /// Takes a client out without telling anybody.
     pub(super) fn forget(&mut self, key: Key) {
         self.leave_all_channels(key);
-        if self.clients.remove(key).is_some() {
+        if let Some(client) = self.clients.remove(key) {
             self.count_clients();
+            if client.marks.contains(Marks::DEFLATING) {
+                self.deflating -= 1;
+                if self.deflating == 0 {
+                    self.participant.set_deflating(false);
+                }
+            }
+        }
+    }
+
+    /// A conversation has begun: from now on publishers write alternates, if this client reads them.
+    pub(super) fn mark_deflating(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key)
+            && let Phase::Open(connection) = &client.phase
+            && connection.deflate().is_some_and(Agreed::shares_broadcast)
+        {
+            client.marks.insert(Marks::DEFLATING);
+            self.deflating += 1;
+            if self.deflating == 1 {
+                self.participant.set_deflating(true);
+            }
         }
     }
 

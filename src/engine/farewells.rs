@@ -43,6 +43,8 @@ impl Engine {
     ///
     /// Connections that ask for something from now on are refused; but when the server only
     /// restarts (1012) they get what they ask for, and then are ended like the others.
+    ///
+    /// Called again, it counts for those whose app has not closed them yet, told or not.
     pub fn drain(&mut self, code: u16, spread_ms: u64) {
         self.core.draining = Some(CloseCode(code));
         let mut queue = VecDeque::new();

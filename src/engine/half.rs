@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
+use crate::channel::ChannelId;
 use crate::sharedarea::{Range, SharedArea};
 
 /// Bytes of copied frames in one worker, at most; beyond that the laggards are dropped.
@@ -23,6 +24,30 @@ pub(super) struct Behind {
     pub(super) next: u64,
     /// The frame before that, if it is half sent.
     pub(super) half: Option<Half>,
+    /// Channels that it has come to since it is behind, each with the first entry that is for it.
+    pub(super) joined: Vec<(ChannelId, u64)>,
+}
+
+impl Behind {
+    pub(super) fn at(next: u64, half: Option<Half>) -> Self {
+        Self {
+            next,
+            half,
+            joined: Vec::new(),
+        }
+    }
+
+    /// It listens to `channel` from the entry `first` on.
+    pub(super) fn join(&mut self, channel: ChannelId, first: u64) {
+        self.joined.retain(|(other, _)| *other != channel);
+        self.joined.push((channel, first));
+    }
+
+    /// Whether it listened to `channel`, which it listens to now, when the entry `seq` was written.
+    pub(super) fn listened(&self, channel: ChannelId, seq: u64) -> bool {
+        let too_early = |(other, first): &(ChannelId, u64)| *other == channel && seq < *first;
+        !self.joined.iter().any(too_early)
+    }
 }
 
 /// A frame that must be finished before anything else is sent.
@@ -46,7 +71,7 @@ impl Half {
 /// Copies of frames, shared by all clients that hang at the same one.
 #[derive(Debug, Default)]
 pub(super) struct Rescued {
-    by_position: HashMap<u64, Weak<Vec<u8>>>,
+    by_range: HashMap<Range, Weak<Vec<u8>>>,
     /// Frames of announced ranges, by the number of the entry.
     by_entry: HashMap<u64, Weak<Vec<u8>>>,
 }
@@ -54,11 +79,7 @@ pub(super) struct Rescued {
 impl Rescued {
     /// The copy of a frame that is pinned; `None` when no more may be copied.
     pub(super) fn copy(&mut self, area: &SharedArea, frame: Range) -> Option<Rc<Vec<u8>>> {
-        if let Some(copy) = self
-            .by_position
-            .get(&frame.position)
-            .and_then(Weak::upgrade)
-        {
+        if let Some(copy) = self.by_range.get(&frame).and_then(Weak::upgrade) {
             return Some(copy);
         }
         if !self.has_room(frame.bytes as usize) {
@@ -67,8 +88,7 @@ impl Rescued {
         let mut bytes = Vec::with_capacity(frame.bytes as usize);
         area.copy_out(frame, &mut bytes).ok()?;
         let copy = Rc::new(bytes);
-        self.by_position
-            .insert(frame.position, Rc::downgrade(&copy));
+        self.by_range.insert(frame, Rc::downgrade(&copy));
         Some(copy)
     }
 
@@ -84,18 +104,39 @@ impl Rescued {
 
     /// Whether so many bytes more may be copied.
     pub(super) fn has_room(&mut self, bytes: usize) -> bool {
-        self.by_position.retain(|_, copy| copy.strong_count() > 0);
+        self.by_range.retain(|_, copy| copy.strong_count() > 0);
         self.by_entry.retain(|_, copy| copy.strong_count() > 0);
         self.bytes() + bytes <= RESCUED_BYTES_MAX
     }
 
     /// Bytes of all copies.
     pub(super) fn bytes(&self) -> usize {
-        self.by_position
+        self.by_range
             .values()
             .chain(self.by_entry.values())
             .filter_map(Weak::upgrade)
             .map(|copy| copy.len())
             .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sharedarea::Geometry;
+
+    #[test]
+    fn a_copy_is_shared_by_those_who_hang_at_the_same_range_and_by_nobody_else() {
+        let area = SharedArea::create(Geometry::with_spool(64 * 1024), 1, 0).unwrap();
+        let range = |bytes| Range {
+            position: 100,
+            bytes,
+        };
+        let mut rescued = Rescued::default();
+        let first = rescued.copy(&area, range(10)).unwrap();
+        assert!(Rc::ptr_eq(&first, &rescued.copy(&area, range(10)).unwrap()));
+        // Two entries that claim the same place: nobody can have written them.
+        assert_eq!(rescued.copy(&area, range(2000)).unwrap().len(), 2000);
+        assert_eq!(rescued.bytes(), 10, "the copy nobody holds is gone");
     }
 }

@@ -139,12 +139,16 @@ impl Engine {
         client.marks.set(Marks::PINGED, record.pinged);
         client.marks.set(Marks::SERVED, record.served);
         let key = self.core.clients.insert(client);
+        self.core.mark_deflating(key);
         for channel in &record.channels {
             if let Ok(channel) = ChannelName::parse(channel) {
                 crate::app::Operations::subscribe(&mut self.core, key, channel);
             }
         }
         self.core.stop_cursor(key, record.cursor);
+        for (channel, first) in &record.joined {
+            self.core.began_at(key, channel, *first);
+        }
         if let (Some(app), Some(state)) = (app, app_state) {
             self.apps
                 .get_mut(app)
@@ -197,15 +201,18 @@ impl Engine {
             cursor = cursor.min(behind.next);
         }
         unsent.extend_from_slice(client.outbox.unsent());
+        let name = |channel| self.core.subscriptions.name(channel);
         let names = client.memberships.as_slice().iter();
+        let joined = client.behind.iter().flat_map(|behind| &behind.joined);
         let now_ms = self.core.now_ms;
         let deadline_ms = client.deadline_ms;
         Some(Record {
             phase,
             unsent,
             cursor,
-            channels: names
-                .filter_map(|one| self.core.subscriptions.name(one.channel))
+            channels: names.filter_map(|one| name(one.channel)).collect(),
+            joined: joined
+                .filter_map(|(channel, first)| Some((name(*channel)?, *first)))
                 .collect(),
             idle_ms: now_ms.saturating_sub(client.seen_ms),
             deadline_ms: (deadline_ms != NEVER).then(|| deadline_ms.saturating_sub(now_ms)),
@@ -257,8 +264,18 @@ impl Core {
         if let Some(client) = self.clients.get_mut(key) {
             match &mut client.behind {
                 Some(behind) => behind.next = next,
-                None => client.behind = Some(Box::new(Behind { next, half: None })),
+                None => client.behind = Some(Box::new(Behind::at(next, None))),
             }
+        }
+    }
+
+    /// A client that is behind has come to a channel at the entry `first`.
+    fn began_at(&mut self, key: Key, channel: &str, first: u64) {
+        if let Some(channel) = self.subscriptions.find(channel)
+            && let Some(client) = self.clients.get_mut(key)
+            && let Some(behind) = &mut client.behind
+        {
+            behind.join(channel, first);
         }
     }
 

@@ -3,7 +3,9 @@
 use crate::app::{AppId, Context, Response};
 use crate::event_loop::Key;
 use crate::net::Purpose;
-use crate::protocol::http::{self, Parsed, Request, Status, encode_response, parse_request};
+use crate::protocol::http::{
+    self, Parsed, Request, Status, encode_response, is_worth_parsing, parse_request,
+};
 use crate::protocol::websocket::{CloseCode, Upgrade, negotiate, origin_allowed, read_upgrade};
 
 use super::Engine;
@@ -30,23 +32,29 @@ impl Engine {
             &gathered
         };
         let limits = self.core.settings.head;
-        match parse_request(bytes, &limits) {
+        let parsed = if is_worth_parsing(bytes, before, &limits) {
+            parse_request(bytes, &limits)
+        } else {
+            Ok(Parsed::Partial)
+        };
+        match parsed {
             Ok(Parsed::Complete { value, consumed }) => {
                 let (head, rest) = bytes.split_at(consumed);
                 let of_body = self.request(key, &value, head, rest);
-                (consumed + of_body).saturating_sub(before)
+                return (consumed + of_body).saturating_sub(before);
             }
-            Ok(Parsed::Partial) => {
-                let kept = bytes.to_vec();
-                self.core.await_head(key, kept, before == 0);
-                input.len()
-            }
+            Ok(Parsed::Partial) => {}
             Err(error) => {
                 self.core
                     .refuse(key, error.status(), &error.to_string(), &[]);
-                input.len()
+                return input.len();
             }
         }
+        if before == 0 {
+            gathered.extend_from_slice(input);
+        }
+        self.core.await_head(key, gathered, before == 0);
+        input.len()
     }
 
     /// Acts on a request; returns how many bytes of `rest`, what stands behind its head, were used.
@@ -159,7 +167,7 @@ impl Core {
             .iter()
             .map(|(name, value)| (*name, value.as_ref()))
             .collect();
-        let out = self.output.sink(key, &mut client.outbox, &mut client.marks);
+        let out = self.output.sink(key, &mut client.outbox);
         let response = http::Response {
             status: response.status,
             headers: &headers,

@@ -114,7 +114,6 @@ impl Engine {
             let Some(Client {
                 phase: Phase::Open(connection),
                 outbox,
-                marks,
                 app,
                 trace,
                 ..
@@ -126,7 +125,7 @@ impl Engine {
                 break;
             };
             let open = connection.state() == State::Open;
-            let out = core.output.sink(key, outbox, marks);
+            let out = core.output.sink(key, outbox);
             let step = connection.receive(&mut input[done..], &mut core.codec, out);
             done += step.consumed;
             match step.event {

@@ -48,19 +48,16 @@ impl Core {
         let newest = self.area.entry(head).map_or(0, |entry| entry.position);
         let wall_us = self.event_loop.wall_us();
         let mut behind_by = Vec::new();
-        let mut laggards = std::mem::take(&mut self.laggards);
-        // Whoever caught up and fell behind again since is on the list twice.
-        laggards.sort_unstable();
-        laggards.dedup();
-        laggards.retain(|&key| {
+        for key in self.laggards.take() {
             let Some(client) = self.clients.get(key) else {
-                return false;
+                continue;
             };
             let Some(behind) = &client.behind else {
-                return false;
+                continue;
             };
+            self.laggards.push(key);
             if behind.next > head || client.marks.contains(Marks::FROZEN) {
-                return true;
+                continue;
             }
             let next = behind.next;
             match self.area.entry(next) {
@@ -79,9 +76,7 @@ impl Core {
                 }
                 Err(_) => self.lag(key),
             }
-            true
-        });
-        self.laggards.append(&mut laggards);
+        }
         self.show_laggards(behind_by);
     }
 
@@ -214,30 +209,25 @@ impl Core {
             .saturating_sub(self.area.spool_bytes() / 2)
             .max(horizon);
         let mut oldest = u64::MAX;
-        let mut halves = std::mem::take(&mut self.halves);
-        // Whoever finished one frame and was cut in the next is on the list twice.
-        halves.sort_unstable();
-        halves.dedup();
-        halves.retain(|&key| {
+        for key in self.halves.take() {
             let half = self
                 .clients
                 .get_mut(key)
                 .and_then(|client| client.behind.as_mut()?.half.as_mut());
             let Some(half) = half.filter(|half| half.rescued.is_none()) else {
-                return false;
+                continue;
             };
             if half.frame.position >= old {
                 oldest = oldest.min(half.frame.position);
-                return true;
+                self.halves.push(key);
+                continue;
             }
             half.rescued = self.rescued.copy(&self.area, half.frame);
             if half.rescued.is_none() {
                 debug!("no room to keep a half-sent frame for a slow client, it is dropped");
                 self.lost(key);
             }
-            false
-        });
-        self.halves = halves;
+        }
         self.oldest_half = oldest;
         self.repin();
     }

@@ -5,7 +5,7 @@
 //! (listeners, control socket, mailbox). The engine knows neither the master nor other workers; it
 //! meets them only in the shared log.
 //!
-//! A turn: wait; read and answer what is ready, one send for all answers to one read; hand what is
+//! A turn: wait; go on with those who are behind; read and answer what is ready, one send for all answers to one read; hand what is
 //! new in the log to the clients that listen; ring alarms; let the apps finish; flush.
 //!
 //! Invariants:
@@ -33,7 +33,7 @@ mod publish;
 mod record;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trace;
 
 use std::io;
@@ -91,6 +91,7 @@ impl Engine {
     pub fn turn(&mut self, wait_max: Duration, others: &mut Vec<Source>) -> io::Result<()> {
         let mut ready = std::mem::take(&mut self.ready);
         self.core.wait(wait_max, &mut ready)?;
+        self.core.go_on_catching_up();
         for event in &ready {
             match event.source {
                 Source::Client(key) => self.client_ready(key, event),
@@ -101,7 +102,7 @@ impl Engine {
             }
         }
         self.ready = ready;
-        for key in self.core.take_unread() {
+        for key in self.core.unread.take() {
             self.readable(key);
         }
         self.core.retry_publications();
@@ -140,6 +141,11 @@ impl Engine {
     /// Clients there are, those in the middle of their handshake or farewell among them.
     pub fn clients(&self) -> usize {
         self.core.clients.len()
+    }
+
+    /// Messages of clients that the log has not taken yet.
+    pub fn unpublished(&self) -> usize {
+        self.core.waiting.len()
     }
 
     /// The loop, for registering what is the owner's.

@@ -27,7 +27,7 @@ impl Operations for Core {
             host: None,
             offers: Vec::new(),
         };
-        let out = self.output.sink(key, &mut client.outbox, &mut client.marks);
+        let out = self.output.sink(key, &mut client.outbox);
         write_accept(
             &upgrade,
             accept.subprotocol.as_deref(),
@@ -37,6 +37,7 @@ impl Operations for Core {
         let connection = Connection::new(deciding.deflate.take());
         let unread = std::mem::take(&mut deciding.unread);
         client.phase = Phase::Open(connection);
+        self.mark_deflating(key);
         self.opened.push((key, unread));
         self.conversation_begun(key);
     }
@@ -103,12 +104,12 @@ impl Operations for Core {
     }
 
     fn subscribe(&mut self, key: Key, channel: ChannelName<'_>) {
+        // What is in the log already is for those alone who listen already.
+        self.deliver_before_joining();
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        let open =
-            matches!(&client.phase, Phase::Open(connection) if connection.state() == State::Open);
-        if !open {
+        if !client.is_open() {
             return;
         }
         let id = if let Some(id) = self.subscriptions.find(channel.as_str()) {
@@ -127,6 +128,9 @@ impl Operations for Core {
         client.marks.insert(Marks::CHANGED);
         let (place, members) = self.subscriptions.join(id, key);
         client.memberships.add(Membership { channel: id, place });
+        if let Some(behind) = &mut client.behind {
+            behind.join(id, self.next);
+        }
         if let Some(index) = self.subscriptions.table_index(id) {
             self.participant.set_interest(index, members);
         }
@@ -208,14 +212,6 @@ impl Core {
         {
             client.trace_messages_out(1);
         }
-    }
-
-    /// Whether too much waits for a client already.
-    pub(super) fn is_full(&self, key: Key) -> bool {
-        let client = self.clients.get(key);
-        let waiting = client.map_or(0, |client| client.outbox.len());
-        let corked = self.output.corked_bytes(key);
-        waiting > 0 && waiting + corked >= self.settings.outbox_bytes_max
     }
 
     /// A client that is closing or gone gets nothing from the log any more.

@@ -1,11 +1,11 @@
 //! Bytes on their way out: corked while a client is read from, in its outbox when the kernel does
 //! not take them, flushed at the end of a turn when they came from elsewhere.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 
 use crate::app::{Message, SendError};
-use crate::event_loop::Key;
+use crate::event_loop::{Key, KeyQueue};
 use crate::net::Progress;
 use crate::protocol::websocket::{State, frame_header};
 use crate::sharedarea::Reading;
@@ -29,7 +29,7 @@ pub(super) struct Output {
     /// Who is being read from.
     reader: Option<Key>,
     /// Who has got something in its outbox during this turn.
-    dirty: Vec<Key>,
+    dirty: KeyQueue,
 }
 
 impl Output {
@@ -38,86 +38,115 @@ impl Output {
         self.reader = Some(key);
     }
 
-    /// Where bytes for `key` are to be appended, given the parts of it that matter.
+    /// Where bytes for `key`, whose outbox this is, are to be appended.
     pub(super) fn sink<'o>(
         &'o mut self,
         key: Key,
         outbox: &'o mut super::client::Outbox,
-        marks: &mut Marks,
     ) -> &'o mut Vec<u8> {
         if self.reader == Some(key) {
             return &mut self.corked;
         }
-        if !marks.contains(Marks::DIRTY) {
-            marks.insert(Marks::DIRTY);
-            self.dirty.push(key);
-        }
+        self.dirty.push(key);
         outbox.tail()
     }
 
-    /// Bytes gathered for the client that is being read from.
-    pub(super) fn corked_bytes(&self, key: Key) -> usize {
+    /// Bytes gathered for `key`.
+    fn gathered_bytes(&self, key: Key) -> usize {
         if self.reader == Some(key) {
             self.corked.len()
         } else {
             0
         }
     }
+
+    /// Takes what is gathered for `key`; goes with [`Self::give_back`].
+    fn take_gathered(&mut self, key: Key) -> Vec<u8> {
+        if self.reader == Some(key) {
+            std::mem::take(&mut self.corked)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Takes the memory back of what was gathered for `key`.
+    fn give_back(&mut self, key: Key, mut gathered: Vec<u8>) {
+        if self.reader == Some(key) && gathered.capacity() <= CORK_BYTES_KEPT {
+            gathered.clear();
+            self.corked = gathered;
+        }
+    }
 }
 
 impl Core {
-    /// Bytes that wait for a client, gathered or in its outbox.
-    pub(super) fn unsent_bytes(&self, key: Key) -> usize {
-        let client = self.clients.get(key);
-        let outbox = client.map_or(0, |client| client.outbox.len());
-        outbox + self.output.corked_bytes(key)
+    /// Whether too much waits for a client already. So many gathered bytes are sent first: what the
+    /// kernel takes does not wait.
+    pub(super) fn is_full(&mut self, key: Key) -> bool {
+        let bytes_max = self.settings.outbox_bytes_max;
+        let waiting = |core: &Self| {
+            core.clients
+                .get(key)
+                .map_or(0, |client| client.outbox.len())
+        };
+        let gathered = self.output.gathered_bytes(key);
+        if gathered > 0 && waiting(self) + gathered >= bytes_max {
+            self.send_gathered();
+        }
+        waiting(self) >= bytes_max
     }
 
     /// Sends what was gathered for the client that was read from.
     pub(super) fn uncork(&mut self) {
-        let Some(key) = self.output.reader.take() else {
-            return;
-        };
-        if self.send_corked(key) {
+        self.send_gathered();
+        if let Some(key) = self.output.reader.take() {
             self.farewell(key);
-        } else {
-            self.lost(key);
         }
     }
 
-    /// Whether the client is still there.
-    fn send_corked(&mut self, key: Key) -> bool {
-        let corked = &mut self.output.corked;
-        let mut there = true;
-        if let Some(client) = self.clients.get_mut(key)
-            && !corked.is_empty()
+    /// Sends what was gathered so far for the client that is being read from.
+    pub(super) fn send_gathered(&mut self) {
+        let Some(key) = self.output.reader else {
+            return;
+        };
+        let gathered = self.output.take_gathered(key);
+        let mut sent = Some(0);
+        if let Some(client) = self.clients.get(key)
+            && !gathered.is_empty()
+            && client.outbox.is_empty()
+            && !client.is_mid_frame()
         {
-            let mut sent = 0;
-            if client.outbox.is_empty() && !client.is_mid_frame() {
-                match client.transport.send(corked) {
-                    Ok(Progress::Moved(bytes)) => {
-                        client.count_out(bytes, &mut self.figures);
-                        sent = bytes;
-                    }
-                    Ok(Progress::Blocked) => {}
-                    Ok(Progress::Ended) | Err(_) => there = false,
+            let progress = client.transport.send(&gathered);
+            sent = self.taken(key, progress);
+        }
+        if let Some(sent) = sent
+            && let Some(client) = self.clients.get_mut(key)
+        {
+            client.outbox.push(&gathered[sent..]);
+        }
+        self.output.give_back(key, gathered);
+    }
+
+    /// How much the kernel has taken of what was for a client; `None`: the client is lost.
+    fn taken(&mut self, key: Key, progress: io::Result<Progress>) -> Option<usize> {
+        match progress {
+            Ok(Progress::Moved(bytes)) => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.count_out(bytes, &mut self.figures);
                 }
+                Some(bytes)
             }
-            if sent < corked.len() {
-                client.outbox.push(&corked[sent..]);
+            Ok(Progress::Blocked) => Some(0),
+            Ok(Progress::Ended) | Err(_) => {
+                self.lost(key);
+                None
             }
         }
-        corked.clear();
-        if corked.capacity() > CORK_BYTES_KEPT {
-            *corked = Vec::new();
-        }
-        there
     }
 
     /// Sends a large message to a client from where it lies, behind what is gathered for it.
     /// `false` when that cannot be done: it is compressed, has to wait, or the client is not open.
     pub(super) fn send_large(&mut self, key: Key, message: &Message<'_>) -> bool {
-        let Some(client) = self.clients.get_mut(key) else {
+        let Some(client) = self.clients.get(key) else {
             return false;
         };
         let Phase::Open(connection) = &client.phase else {
@@ -129,32 +158,19 @@ impl Core {
             return false;
         }
         let header = frame_header(message.kind, false, message.payload.len());
-        let gathered: &[u8] = if self.output.reader == Some(key) {
-            &self.output.corked
-        } else {
-            &[]
-        };
-        let pieces = [gathered, header.as_bytes(), &message.payload];
-        let sent = match client.transport.send_pieces(&pieces.map(IoSlice::new)) {
-            Ok(Progress::Moved(bytes)) => {
-                client.count_out(bytes, &mut self.figures);
-                bytes
+        let gathered = self.output.take_gathered(key);
+        let pieces = [&gathered, header.as_bytes(), &message.payload];
+        let progress = client.transport.send_pieces(&pieces.map(IoSlice::new));
+        if let Some(mut sent) = self.taken(key, progress)
+            && let Some(client) = self.clients.get_mut(key)
+        {
+            for piece in pieces {
+                let of_piece = sent.min(piece.len());
+                client.outbox.push(&piece[of_piece..]);
+                sent -= of_piece;
             }
-            Ok(Progress::Blocked) => 0,
-            Ok(Progress::Ended) | Err(_) => {
-                self.lost(key);
-                return true;
-            }
-        };
-        let mut skip = sent;
-        for piece in pieces {
-            let of_piece = skip.min(piece.len());
-            client.outbox.push(&piece[of_piece..]);
-            skip -= of_piece;
         }
-        if self.output.reader == Some(key) {
-            self.output.corked.clear();
-        }
+        self.output.give_back(key, gathered);
         true
     }
 
@@ -176,36 +192,28 @@ impl Core {
             && !client.is_mid_frame()
             && !client.marks.contains(Marks::FROZEN);
         if !direct {
-            let out = self.output.sink(key, &mut client.outbox, &mut client.marks);
+            let out = self.output.sink(key, &mut client.outbox);
             let start = out.len();
             out.extend_from_slice(header);
             let copied = reading.copy(position, Some(u64::from(bytes)), out);
             return Ok(copied.inspect_err(|_| out.truncate(start))?);
         }
-        let mut head = if self.output.reader == Some(key) {
-            std::mem::take(&mut self.output.corked)
-        } else {
-            Vec::new()
-        };
+        let mut head = self.output.take_gathered(key);
         head.extend_from_slice(header);
         let fd = client.transport.as_fd();
         let result = reading.send(fd, &head, position, u64::from(bytes));
-        let sent = match socket::progress_of(result) {
-            Ok(Progress::Moved(bytes)) => {
-                client.count_out(bytes, &mut self.figures);
-                bytes
-            }
-            Ok(Progress::Blocked) => 0,
-            Ok(Progress::Ended) | Err(_) => {
-                self.lost(key);
-                return Err(SendError::NotOpen);
-            }
+        let Some(sent) = self.taken(key, socket::progress_of(result)) else {
+            return Err(SendError::NotOpen);
+        };
+        let Some(client) = self.clients.get_mut(key) else {
+            return Err(SendError::NotOpen);
         };
         let of_head = sent.min(head.len());
         client.outbox.push(&head[of_head..]);
         let done = (sent - of_head) as u64;
         let rest = Some(u64::from(bytes) - done);
         let copied = reading.copy(position + done, rest, client.outbox.tail());
+        self.output.give_back(key, head);
         if copied.is_err() {
             // Half of it is out.
             self.lost(key);
@@ -215,14 +223,9 @@ impl Core {
 
     /// Sends what others have put into outboxes during this turn.
     pub(super) fn flush_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.output.dirty);
-        for key in dirty.drain(..) {
-            if let Some(client) = self.clients.get_mut(key) {
-                client.marks.remove(Marks::DIRTY);
-                self.push_out(key);
-            }
+        while let Some(key) = self.output.dirty.pop() {
+            self.push_out(key);
         }
-        self.output.dirty = dirty;
     }
 
     /// The kernel takes again: goes on where it was blocked.
@@ -253,11 +256,10 @@ impl Core {
             self.farewell(key);
         }
         if was_full
-            && let Some(client) = self.clients.get_mut(key)
+            && let Some(client) = self.clients.get(key)
             && client.marks.contains(Marks::UNREAD)
             && client.is_readable(outbox_bytes_unread)
         {
-            client.marks.remove(Marks::UNREAD);
             self.unread.push(key);
         }
     }
@@ -328,15 +330,10 @@ impl Core {
             &mut Vec<u8>,
         ) -> R,
     ) -> Option<R> {
-        let Client {
-            phase,
-            outbox,
-            marks,
-            ..
-        } = self.clients.get_mut(key)?;
+        let Client { phase, outbox, .. } = self.clients.get_mut(key)?;
         match phase {
             Phase::Open(connection) => {
-                let out = self.output.sink(key, outbox, marks);
+                let out = self.output.sink(key, outbox);
                 Some(write(connection, &mut self.codec, out))
             }
             Phase::Head(_) | Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => None,

@@ -1,4 +1,5 @@
 //! From an app's `publish` into the log, and the queue for when the log does not take it at once.
+//! Messages are deflated here, once for all, if a worker may have clients that want that.
 
 use crate::app::{Message, PublishError};
 use crate::channel::ChannelName;
@@ -32,7 +33,10 @@ pub(super) struct Waiting {
 /// What is published.
 #[derive(Debug)]
 enum Content {
-    Frame(Vec<u8>),
+    Message {
+        frame: Vec<u8>,
+        alternate: Vec<u8>,
+    },
     /// A range of an area; if that is updated meanwhile, the announcement will be stale.
     Range(Announced),
 }
@@ -41,7 +45,7 @@ impl Content {
     /// What it takes while it waits.
     fn bytes(&self) -> usize {
         match self {
-            Self::Frame(frame) => frame.len(),
+            Self::Message { frame, alternate } => frame.len() + alternate.len(),
             Self::Range(_) => size_of::<Waiting>(),
         }
     }
@@ -64,10 +68,24 @@ impl Core {
         if bytes > max {
             return Err(PublishError::TooLarge { bytes, max });
         }
-        if self.waiting.is_empty() && self.try_publish(channel.as_str(), flags, &parts)?.is_some() {
+        let alternate = self.alternate(name, message);
+        if self.waiting.is_empty() && self.try_publish(name, flags, &parts, &alternate)?.is_some() {
             return Ok(());
         }
-        self.wait_with(channel, flags, Content::Frame(parts.concat()))
+        let frame = parts.concat();
+        self.wait_with(channel, flags, Content::Message { frame, alternate })
+    }
+
+    /// The message deflated, if somebody may want it and it gets smaller; else nothing.
+    fn alternate(&mut self, channel: &str, message: &Message<'_>) -> Vec<u8> {
+        let mut alternate = Vec::new();
+        if self.participant.wants_alternate(channel) {
+            let Message { kind, payload } = message;
+            let _is_worth_it: bool = self
+                .codec
+                .encode_shared_frame(*kind, payload, &mut alternate);
+        }
+        alternate
     }
 
     /// The same for a range of an area.
@@ -110,12 +128,14 @@ impl Core {
     ) -> Result<Published, PublishError> {
         let header = frame_header(message.kind, false, message.payload.len());
         let parts = [header.as_bytes(), &message.payload];
+        let alternate = self.alternate(channel.as_str(), message);
         self.retry_publications();
         for _ in 0..TRIES_MAX {
             if !self.waiting.is_empty() {
                 break;
             }
-            let tried = self.try_publish(channel.as_str(), flags_of(message.kind), &parts)?;
+            let flags = flags_of(message.kind);
+            let tried = self.try_publish(channel.as_str(), flags, &parts, &alternate)?;
             if let Some(published) = tried {
                 return Ok(published);
             }
@@ -129,13 +149,14 @@ impl Core {
         channel: &str,
         flags: EntryFlags,
         parts: &[&[u8]],
+        alternate: &[u8],
     ) -> Result<Option<Published>, PublishError> {
         let time_us = self.event_loop.wall_us();
         let published = self.participant.publish(&Publication {
             channel,
             flags,
             parts,
-            alternate: &[],
+            alternate: &[alternate],
             origin: 0,
             time_us,
         });
@@ -181,8 +202,9 @@ impl Core {
     pub(super) fn retry_publications(&mut self) {
         while let Some(first) = self.waiting.pop_front() {
             let taken = match &first.content {
-                Content::Frame(frame) => {
-                    let published = self.try_publish(&first.channel, first.flags, &[frame]);
+                Content::Message { frame, alternate } => {
+                    let Waiting { channel, flags, .. } = &first;
+                    let published = self.try_publish(channel, *flags, &[frame], alternate);
                     published.map(|published| published.is_some())
                 }
                 Content::Range(range) => self.try_announce(&first.channel, first.flags, *range),

@@ -24,6 +24,7 @@ const DEADLINE_MS: u8 = 10;
 const PINGED: u8 = 11;
 const SERVED: u8 = 12;
 const TRACE: u8 = 14;
+const JOINED: u8 = 16;
 
 /// Everything about a client that is not its descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) struct Record {
     /// The first entry of the log that it has not got.
     pub(super) cursor: u64,
     pub(super) channels: Vec<String>,
+    /// Channels of which what is before an entry is not for it although its cursor is.
+    pub(super) joined: Vec<(String, u64)>,
     /// Since it was last heard of.
     pub(super) idle_ms: u64,
     /// Until its deadline, if it has one.
@@ -89,6 +92,10 @@ impl Record {
         for channel in &self.channels {
             field(CHANNEL, channel.as_bytes(), &mut out);
         }
+        for (channel, first) in &self.joined {
+            let value = [&first.to_le_bytes(), channel.as_bytes()].concat();
+            field(JOINED, &value, &mut out);
+        }
         field(IDLE_MS, &self.idle_ms.to_le_bytes(), &mut out);
         if let Some(deadline_ms) = self.deadline_ms {
             field(DEADLINE_MS, &deadline_ms.to_le_bytes(), &mut out);
@@ -122,6 +129,7 @@ impl Record {
             unsent: Vec::new(),
             cursor: 0,
             channels: Vec::new(),
+            joined: Vec::new(),
             idle_ms: 0,
             deadline_ms: None,
             pinged: false,
@@ -146,6 +154,11 @@ impl Record {
                 SERVED => record.served = true,
                 API => record.api = true,
                 TRACE => record.trace = Some(value.to_vec()),
+                JOINED => {
+                    let (first, channel) = value.split_first_chunk::<8>()?;
+                    let first = u64::from_le_bytes(*first);
+                    record.joined.push((text(channel)?, first));
+                }
                 unknown if unknown & MANDATORY != 0 => return None,
                 _ => {}
             }
@@ -235,6 +248,7 @@ mod tests {
             unsent: vec![0; 300],
             cursor: 77,
             channels: vec!["a".to_owned(), "ü".to_owned()],
+            joined: vec![("ü".to_owned(), 78)],
             idle_ms: 5,
             deadline_ms: Some(6),
             pinged: true,

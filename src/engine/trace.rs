@@ -3,7 +3,10 @@
 //! What a line needs is kept in a box that only exists when requests are logged. The text is in
 //! uWSGI's style; the same as fields goes along for JSON lines. It must not know where lines go.
 
-use log::info;
+use std::fmt;
+
+use log::kv::{self, Source, VisitSource};
+use log::{Level, Record};
 use serde::{Deserialize, Serialize};
 
 use crate::event_loop::Key;
@@ -14,6 +17,9 @@ use super::core::Core;
 
 /// By this target a logger tells these lines from others.
 pub const TARGET: &str = "bellwether::requests";
+
+/// The status with which a WebSocket begins.
+const SWITCHED: u16 = 101;
 
 /// Bytes of a request target that a line shows.
 const TARGET_BYTES_MAX: usize = 1024;
@@ -52,6 +58,10 @@ impl Trace {
     /// From another worker.
     pub(super) fn decode(bytes: &[u8]) -> Option<Box<Self>> {
         serde_json::from_slice(bytes).ok()
+    }
+
+    fn age_ms(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(self.begun_us) / 1000
     }
 
     fn of_nothing(remote: String, begun_us: u64) -> Self {
@@ -116,65 +126,24 @@ impl Core {
             .trace
             .take()
             .unwrap_or_else(|| Box::new(Trace::of_nothing(client.transport.peer(), now_us)));
-        let ms = now_us.saturating_sub(trace.begun_us) / 1000;
-        let numbers = self.numbers();
-        let Trace {
-            remote,
-            app,
-            method,
-            target,
-            protocol,
-            ..
-        } = &*trace;
-        info!(
-            target: TARGET,
-            event = "request",
-            remote = remote.as_str(),
-            app = app.as_str(),
-            method = method.as_str(),
-            uri = target.as_str(),
-            protocol = protocol.as_str(),
-            status = status.code(),
-            bytes = bytes,
-            ms = ms;
-            "{} => generated {bytes} bytes in {ms} msecs ({protocol} {}) \
-             {fields} headers (1 switches on core 0)",
-            Prefix { trace: &trace, numbers, at_us: trace.begun_us },
-            status.code(),
-        );
+        let what = What::Request {
+            status: status.code(),
+            fields,
+            bytes,
+            ms: trace.age_ms(now_us),
+        };
+        self.log(trace.begun_us, &trace, &what);
     }
 
     /// A WebSocket was opened.
     pub(super) fn conversation_begun(&mut self, key: Key) {
         self.figures.handshakes += 1;
-        if !self.settings.log_requests {
-            return;
+        if let Some(trace) = self.clients.get(key).and_then(|c| c.trace.as_ref()) {
+            self.log(trace.begun_us, trace, &What::Open);
         }
-        let numbers = self.numbers();
-        let Some(trace) = self.clients.get_mut(key).and_then(|c| c.trace.as_mut()) else {
-            return;
-        };
-        let Trace {
-            remote,
-            app,
-            method,
-            target,
-            protocol,
-            ..
-        } = &**trace;
-        info!(
-            target: TARGET,
-            event = "open",
-            remote = remote.as_str(),
-            app = app.as_str(),
-            method = method.as_str(),
-            uri = target.as_str(),
-            protocol = protocol.as_str(),
-            status = 101;
-            "{} => opened websocket ({protocol} 101)",
-            Prefix { trace, numbers, at_us: trace.begun_us },
-        );
-        trace.traffic = Traffic::default();
+        if let Some(trace) = self.clients.get_mut(key).and_then(|c| c.trace.as_mut()) {
+            trace.traffic = Traffic::default();
+        }
     }
 
     /// A WebSocket has ended.
@@ -184,107 +153,164 @@ impl Core {
         let Some(trace) = self.clients.get_mut(key).and_then(|c| c.trace.take()) else {
             return;
         };
-        let numbers = self.numbers();
         let now_us = self.event_loop.wall_us();
-        let ms = now_us.saturating_sub(trace.begun_us) / 1000;
-        let Traffic {
-            messages_in,
-            bytes_in,
-            messages_out,
-            bytes_out,
-        } = trace.traffic;
-        let Trace {
-            remote,
-            app,
-            method,
-            target,
-            protocol,
-            ..
-        } = &*trace;
-        info!(
-            target: TARGET,
-            event = "close",
-            remote = remote.as_str(),
-            app = app.as_str(),
-            method = method.as_str(),
-            uri = target.as_str(),
-            protocol = protocol.as_str(),
-            code = code,
-            clean = closed.clean,
-            ms = ms,
-            messages_in = messages_in,
-            bytes_in = bytes_in,
-            messages_out = messages_out,
-            bytes_out = bytes_out;
-            "{} => generated {bytes_out} bytes in {ms} msecs ({protocol} 101) \
-             closed {code}, {messages_in} messages in {bytes_in} bytes received, \
-             {messages_out} messages sent",
-            Prefix { trace: &trace, numbers, at_us: now_us },
-        );
+        let what = What::Close {
+            code,
+            clean: closed.clean,
+            ms: trace.age_ms(now_us),
+        };
+        self.log(now_us, &trace, &what);
     }
 
-    /// The numbers in front of every line.
-    fn numbers(&self) -> Numbers {
-        let own_slot = self.participant.slot();
+    fn log(&self, at_us: u64, trace: &Trace, what: &What) {
+        if Level::Info > log::max_level() {
+            return;
+        }
         let of = |slot| {
             let figures = self.area.figures(slot);
             figures.requests + figures.handshakes
         };
         let ahead = self.figures.requests + self.figures.handshakes;
         let others = self.area.participants().map(|view| of(view.slot));
-        Numbers {
-            own: of(own_slot) + ahead,
-            all: others.sum::<u64>() + ahead,
-            pid: std::process::id(),
+        let line = Line {
+            trace,
+            what,
+            at_us,
+            requests: of(self.participant.slot()) + ahead,
+            requests_of_all: others.sum::<u64>() + ahead,
+        };
+        log::logger().log(
+            &Record::builder()
+                .target(TARGET)
+                .level(Level::Info)
+                .args(format_args!("{line}"))
+                .key_values(&line)
+                .build(),
+        );
+    }
+}
+
+/// A line of the log, which is written as text and as fields.
+struct Line<'t> {
+    trace: &'t Trace,
+    what: &'t What,
+    /// The time that its text shows.
+    at_us: u64,
+    /// Requests of this worker's slot, and of all.
+    requests: u64,
+    requests_of_all: u64,
+}
+
+/// What a line is about, and what only such a line says. Times are those since the request came.
+enum What {
+    /// A plain request was answered.
+    Request {
+        status: u16,
+        fields: usize,
+        bytes: usize,
+        ms: u64,
+    },
+    /// A WebSocket was opened.
+    Open,
+    /// A WebSocket has ended.
+    Close { code: u16, clean: bool, ms: u64 },
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let trace = self.trace;
+        write!(
+            f,
+            "[pid: {}|app: {}|req: {}/{}] {} () {{{} vars in {} bytes}} [{}] {} {} => ",
+            std::process::id(),
+            trace.app,
+            self.requests,
+            self.requests_of_all,
+            trace.remote,
+            trace.fields,
+            trace.head_bytes,
+            CTime(self.at_us / 1_000_000),
+            trace.method,
+            trace.target,
+        )?;
+        let protocol = &trace.protocol;
+        match self.what {
+            What::Request {
+                status,
+                fields,
+                bytes,
+                ms,
+            } => write!(
+                f,
+                "generated {bytes} bytes in {ms} msecs ({protocol} {status}) \
+                 {fields} headers (1 switches on core 0)",
+            ),
+            What::Open => write!(f, "opened websocket ({protocol} {SWITCHED})"),
+            What::Close { code, ms, .. } => {
+                let Traffic {
+                    messages_in,
+                    bytes_in,
+                    messages_out,
+                    bytes_out,
+                } = trace.traffic;
+                write!(
+                    f,
+                    "generated {bytes_out} bytes in {ms} msecs ({protocol} {SWITCHED}) \
+                     closed {code}, {messages_in} messages in {bytes_in} bytes received, \
+                     {messages_out} messages sent",
+                )
+            }
         }
     }
 }
 
-/// The beginning of a line.
-struct Prefix<'t> {
-    trace: &'t Trace,
-    numbers: Numbers,
-    /// The time that it shows.
-    at_us: u64,
-}
-
-impl std::fmt::Display for Prefix<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            trace,
-            numbers,
-            at_us,
-        } = self;
-        write!(
-            f,
-            "[pid: {}|app: {}|req: {}/{}] {} () {{{} vars in {} bytes}} [{}] {} {}",
-            numbers.pid,
-            trace.app,
-            numbers.own,
-            numbers.all,
-            trace.remote,
-            trace.fields,
-            trace.head_bytes,
-            CTime(at_us / 1_000_000),
-            trace.method,
-            trace.target,
-        )
+impl Source for Line<'_> {
+    fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), kv::Error> {
+        let trace = self.trace;
+        let mut say = |name, value| visitor.visit_pair(kv::Key::from_str(name), value);
+        say("event", self.what.event().into())?;
+        say("remote", trace.remote.as_str().into())?;
+        say("app", trace.app.as_str().into())?;
+        say("method", trace.method.as_str().into())?;
+        say("uri", trace.target.as_str().into())?;
+        say("protocol", trace.protocol.as_str().into())?;
+        match self.what {
+            What::Request {
+                status, bytes, ms, ..
+            } => {
+                say("status", (*status).into())?;
+                say("bytes", (*bytes).into())?;
+                say("ms", (*ms).into())
+            }
+            What::Open => say("status", SWITCHED.into()),
+            What::Close { code, clean, ms } => {
+                say("code", (*code).into())?;
+                say("clean", (*clean).into())?;
+                say("ms", (*ms).into())?;
+                say("messages_in", trace.traffic.messages_in.into())?;
+                say("bytes_in", trace.traffic.bytes_in.into())?;
+                say("messages_out", trace.traffic.messages_out.into())?;
+                say("bytes_out", trace.traffic.bytes_out.into())
+            }
+        }
     }
 }
 
-/// Requests of this worker's slot and of all, and the worker's process.
-#[derive(Clone, Copy)]
-struct Numbers {
-    own: u64,
-    all: u64,
-    pid: u32,
+impl What {
+    fn event(&self) -> &'static str {
+        match self {
+            Self::Request { .. } => "request",
+            Self::Open => "open",
+            Self::Close { .. } => "close",
+        }
+    }
 }
 
 /// A time of day as ctime(3) writes it, in UTC.
 struct CTime(u64);
 
-impl std::fmt::Display for CTime {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for CTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MONTHS: [&str; 12] = [
             "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
         ];

@@ -4,6 +4,7 @@
 //! WebSocket. Readiness is edge-triggered (read and write until blocked), but for listeners, which
 //! are level-triggered and exclusive.
 
+mod queue;
 mod slab;
 mod timers;
 
@@ -16,6 +17,7 @@ use mio::{Interest, Token};
 
 use crate::sys::epoll;
 
+pub use queue::KeyQueue;
 pub use slab::{Key, Slab};
 pub use timers::Timers;
 

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     index: u32,
-    generation: u32,
+    pub(super) generation: u32,
 }
 
 impl Key {
@@ -23,7 +23,7 @@ impl Key {
         (key.generation != 0).then_some(key)
     }
 
-    fn place(self) -> usize {
+    pub(super) fn place(self) -> usize {
         self.index as usize
     }
 }

@@ -18,6 +18,7 @@ pub mod instance;
 mod letters;
 mod listeners;
 pub mod logging;
+mod message;
 mod notes;
 mod notify;
 mod obey;

@@ -179,7 +179,9 @@ impl Master<'_> {
         for (slot, state) in self.supervisor.slots() {
             let (pid, serves_since_ms) = match state {
                 SlotState::Serving { pid, since_ms, .. } => (pid.as_raw(), Some(since_ms)),
-                SlotState::Draining { pid, .. } => (pid.as_raw(), None),
+                SlotState::Draining { pid, .. } | SlotState::Leftover { pid, .. } => {
+                    (pid.as_raw(), None)
+                }
                 SlotState::Empty
                 | SlotState::Abandoned { .. }
                 | SlotState::Paused { .. }

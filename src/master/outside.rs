@@ -6,11 +6,12 @@
 use std::os::fd::BorrowedFd;
 
 use super::fifo::{Command, Fifo};
+use super::message::{Message, flags_of};
 use crate::channel::ChannelName;
-use crate::protocol::websocket::{Kind, encode_frame};
+use crate::protocol::websocket::{Codec, Kind};
 use crate::sharedarea::{
     Announcement, Area, AreaError, EntryFlags, HEAD_BYTES, Head, HeadError, Participant,
-    Publication, PublishError, SharedArea,
+    PublishError, SharedArea,
 };
 
 /// Bytes of the longest header of a frame.
@@ -20,6 +21,7 @@ const HEADER_BYTES_MAX: u64 = 10;
 pub(super) struct Desk<'m> {
     pub(super) area: &'m SharedArea,
     pub(super) participant: &'m mut Participant,
+    pub(super) codec: &'m mut Codec,
     pub(super) now_ms: u64,
     pub(super) wall_us: u64,
 }
@@ -199,16 +201,13 @@ impl Desk<'_> {
         if kind == Kind::Text && str::from_utf8(message).is_err() {
             return Err(Refusal::NotText);
         }
-        let mut frame = Vec::new();
-        encode_frame(kind, message, &mut frame);
-        self.participant.publish(&Publication {
-            channel: channel.as_str(),
-            flags,
-            parts: &[&frame],
-            alternate: &[],
-            origin: 0,
+        let message = Message {
+            channel,
+            kind,
+            payload: message,
             time_us: self.wall_us,
-        })?;
+        };
+        message.publish(self.participant, self.codec)?;
         Ok(())
     }
 
@@ -221,13 +220,9 @@ impl Desk<'_> {
     ) -> Result<(), Refusal> {
         let channel = ChannelName::parse(channel)?;
         let range = area.announcement(position, Some(bytes))?;
-        let flags = match kind {
-            Kind::Text => EntryFlags::TEXT,
-            Kind::Binary => EntryFlags::BINARY,
-        };
         self.participant.announce(&Announcement {
             channel: channel.as_str(),
-            flags,
+            flags: flags_of(kind),
             range,
             time_us: self.wall_us,
         })?;

@@ -44,8 +44,9 @@ impl Master<'_> {
                 slot,
                 by,
                 code,
+                mercy_ms,
                 timeout_ms,
-            } => self.replace(slot, by, code, timeout_ms),
+            } => self.replace(slot, by, code, (mercy_ms, timeout_ms)),
             Action::Share { slot } => {
                 self.sharing.begin(slot);
                 self.share();
@@ -116,12 +117,13 @@ impl Master<'_> {
             .collect()
     }
 
-    fn replace(&self, slot: u16, by: Option<u16>, code: u16, timeout_ms: u64) {
+    fn replace(&self, slot: u16, by: Option<u16>, code: u16, (mercy_ms, timeout_ms): (u64, u64)) {
         let timeout_ms = u32::try_from(timeout_ms).unwrap_or(u32::MAX);
         let order = match by.or_else(|| share::least_loaded(&self.loads(), slot)) {
             Some(by) => Order::Replace {
                 by,
                 code,
+                mercy_ms: u32::try_from(mercy_ms).unwrap_or(u32::MAX),
                 timeout_ms,
             },
             None => Order::Drain { code, timeout_ms },
@@ -265,6 +267,7 @@ impl Master<'_> {
             Notice::ReloadDone {
                 change: Change::Reload | Change::Upgrade,
                 generation,
+                ..
             } => self.answer(generation, &Ok(text)),
             Notice::ReloadRefused { change, generation } => {
                 log::error!("{change}: {}", self.reason);
@@ -276,7 +279,9 @@ impl Master<'_> {
                 generation,
                 ..
             } => self.answer(generation, &Err(text)),
-            Notice::Scaled { serving, wanted } => {
+            Notice::Scaled {
+                serving, wanted, ..
+            } => {
                 let result = if serving == wanted {
                     Ok(text.clone())
                 } else {
@@ -302,11 +307,13 @@ impl Master<'_> {
             | Notice::Storm { .. }
             | Notice::CannotBoot { .. }
             | Notice::NobodyLeft
+            | Notice::Moved { .. }
             | Notice::Left { .. }
             | Notice::Overdue { .. }
             | Notice::Stuck { .. }
             | Notice::ReloadQueued { .. }
             | Notice::ProbeOverdue { .. }
+            | Notice::ReloadCrowded { .. }
             | Notice::Replaced { .. }
             | Notice::Scaling { .. } => {}
         }
@@ -333,6 +340,7 @@ pub(super) fn wanted(config: &Config, processes_before: u16) -> Wanted {
     Wanted {
         processes: (config.processes != processes_before).then_some(config.processes),
         drain_timeout_ms: config.drain_timeout_ms,
+        mercy_ms: config.operations.worker_reload_mercy_ms,
         settle_ms: config.operations.settle_ms,
     }
 }

@@ -29,6 +29,7 @@ use super::supervisor::{Action, Event, SlotState, Supervisor};
 use super::touch::Touch;
 use super::upgrade::Program;
 use super::{LoadConfig, logging, notes, place};
+use crate::protocol::websocket::{Codec, Limits};
 use crate::sharedarea::{Participant, SharedArea};
 use crate::status::{self, Status};
 use crate::sys::lines;
@@ -87,6 +88,8 @@ pub(super) struct Master<'c> {
     signals: Signals,
     pub(super) area: SharedArea,
     pub(super) participant: Participant,
+    /// Encodes what is published for others.
+    codec: Codec,
     pub(super) instance: Instance,
     pub(super) control: ControlServer,
     pub(super) outside: Outside,
@@ -109,7 +112,9 @@ impl<'c> Master<'c> {
     pub(super) fn new(start: Start, load_config: &'c mut LoadConfig<'c>) -> Self {
         let mut touch = Touch::default();
         touch.watch(&start.generations.latest().config.operations.touch_reload);
+        let deflate = start.generations.latest().config.deflate;
         Self {
+            codec: Codec::new(Limits::default(), deflate),
             load_config,
             program: start.program,
             supervisor: start.supervisor,
@@ -339,6 +344,7 @@ impl<'c> Master<'c> {
         while let Some(report) = self.roster.report(slot) {
             match report {
                 Report::Ready => self.tell(Event::Ready { slot })?,
+                Report::Moved => self.tell(Event::Moved { slot })?,
                 Report::Drained => log::debug!("worker {slot} has no clients left"),
                 Report::LinesLost { lines } => lines::lose(lines),
             }
@@ -417,11 +423,21 @@ impl<'c> Master<'c> {
         }
     }
 
+    /// Messages are deflated as the latest configuration says.
+    fn renew_codec(&mut self) {
+        let deflate = self.generations.latest().config.deflate;
+        if *self.codec.deflate_policy() != deflate {
+            self.codec = Codec::new(Limits::default(), deflate);
+        }
+    }
+
     /// Calls with the writers from outside and where they publish.
     fn with_desk(&mut self, call: impl FnOnce(&mut Outside, &mut Desk<'_>)) {
+        self.renew_codec();
         let mut desk = Desk {
             area: &self.area,
             participant: &mut self.participant,
+            codec: &mut self.codec,
             now_ms: self.now_ms,
             wall_us: Clock::wall_us(),
         };
@@ -453,15 +469,17 @@ impl<'c> Master<'c> {
         let with_clients = |state| {
             matches!(
                 state,
-                SlotState::Serving { .. } | SlotState::Draining { .. }
+                SlotState::Serving { .. } | SlotState::Draining { .. } | SlotState::Leftover { .. }
             )
         };
         let workers = self.slots_that(with_clients);
         let wall_us = Clock::wall_us();
         let place = self.place();
+        self.renew_codec();
         let mut hub = Hub {
             area: &self.area,
             participant: &mut self.participant,
+            codec: &mut self.codec,
             workers: &workers,
             status: &|| status::collect(&self.area, &place, wall_us),
             now_ms: self.now_ms,

@@ -296,6 +296,7 @@ impl Start {
 
 fn policy(config: &Config) -> Policy {
     Policy {
+        mercy_ms: config.operations.worker_reload_mercy_ms,
         settle_ms: config.operations.settle_ms,
         ..Policy::new(config.processes, config.drain_timeout_ms)
     }

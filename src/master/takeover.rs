@@ -30,7 +30,7 @@ use crate::sharedarea::{Descriptors, SharedArea};
 use crate::sys::{descriptors, lines};
 
 /// Of this text and of the packets between master and workers.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// What a program says that could take over.
 pub const ACCEPTED: &str = "state accepted";
@@ -286,7 +286,8 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         assert!(refused("no json").contains("makes no sense"));
-        assert!(refused(&format!("{{\"version\": {VERSION}}}")).contains("makes no sense"));
+        let empty = format!("{{\"version\": {VERSION}}}");
+        assert!(refused(&empty).contains("makes no sense"));
         for variable in ["", "x", "1", "-1", "99999"] {
             assert!(
                 Takeover::read(variable, Purpose::Start).is_err(),

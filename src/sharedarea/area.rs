@@ -292,6 +292,13 @@ impl SharedArea {
         Ok(true)
     }
 
+    /// The slot of whoever is in the log's lock, dead or alive; for people and tests.
+    #[must_use]
+    pub fn lock_owner(&self) -> Option<u16> {
+        let word = self.objects().board32(board::LOCK);
+        lock::slot_of_word(word.load(Ordering::Relaxed))
+    }
+
     /// The participants, by slot.
     pub fn participants(&self) -> impl Iterator<Item = ParticipantView> {
         let joined = self

@@ -164,12 +164,17 @@ impl Participant {
         let name = Name::new(publication.channel, objects.hash_key())
             .ok_or(PublishError::InvalidChannel)?;
         let sum = |parts: &[&[u8]]| parts.iter().map(|part| part.len() as u64).sum::<u64>();
-        let (frame_bytes, alternate_bytes) = (sum(publication.parts), sum(publication.alternate));
-        let bytes = frame_bytes + alternate_bytes + name.bytes().len() as u64;
+        let frame_bytes = sum(publication.parts);
+        let bytes = frame_bytes + name.bytes().len() as u64;
         let max = objects.geometry().record_bytes_max();
+        // Whoever reads alternates reads the frame as well.
+        let alternate = match bytes + sum(publication.alternate) <= max {
+            true => publication.alternate,
+            false => &[],
+        };
         let (Ok(frame_bytes), Ok(alternate_bytes), true) = (
             u32::try_from(frame_bytes),
-            u32::try_from(alternate_bytes),
+            u32::try_from(sum(alternate)),
             bytes <= max,
         ) else {
             return Err(PublishError::TooLarge { bytes, max });
@@ -177,7 +182,7 @@ impl Participant {
         let record = Record {
             name,
             parts: publication.parts,
-            alternate: publication.alternate,
+            alternate,
             frame_bytes,
             alternate_bytes,
             flags: publication.flags,
@@ -288,13 +293,40 @@ impl Participant {
 
     /// Says whether this process wants to be woken for every channel.
     pub fn set_wild(&mut self, on: bool) {
-        let wild = self.objects().board64(board::WILD);
+        self.set_bit(board::WILD, on);
+    }
+
+    /// Says whether some client of this process reads alternates.
+    pub fn set_deflating(&mut self, on: bool) {
+        self.set_bit(board::DEFLATING, on);
+    }
+
+    fn set_bit(&self, bitmap: usize, on: bool) {
+        let bitmap = self.objects().board64(bitmap);
         let bit = board::bit(self.identity.slot);
         if on {
-            wild.fetch_or(bit, Ordering::Relaxed);
+            bitmap.fetch_or(bit, Ordering::Relaxed);
         } else {
-            wild.fetch_and(!bit, Ordering::Relaxed);
+            bitmap.fetch_and(!bit, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a message to this channel should have an alternate: a process with a subscriber has clients
+    /// that read them. A hint, given without the lock; whoever finds no alternate takes the frame.
+    #[must_use]
+    pub fn wants_alternate(&self, channel: &str) -> bool {
+        let objects = self.objects();
+        let word = |at| objects.board64(at).load(Ordering::Relaxed);
+        let deflating = word(board::DEFLATING);
+        if deflating == 0 {
+            return false;
+        }
+        let index =
+            Name::new(channel, objects.hash_key()).and_then(|name| channels::find(objects, &name));
+        let interest = index.map_or(0, |index| {
+            word(board::channel(index, board::CHANNEL_INTEREST))
+        });
+        deflating & (interest | word(board::WILD)) != 0
     }
 
     /// Names the oldest spool byte that this process may still hand to the kernel. `true`: all bytes
@@ -363,12 +395,9 @@ pub(super) fn recover(objects: &Objects, me: Identity) {
 pub(super) fn clean_slot(objects: &Objects, slot: u16) {
     let mask = !board::bit(slot);
     pin::clear(objects, slot);
-    objects
-        .board64(board::PARKED)
-        .fetch_and(mask, Ordering::Relaxed);
-    objects
-        .board64(board::WILD)
-        .fetch_and(mask, Ordering::Relaxed);
+    for bitmap in [board::PARKED, board::WILD, board::DEFLATING] {
+        objects.board64(bitmap).fetch_and(mask, Ordering::Relaxed);
+    }
     for index in 0..objects.geometry().channels {
         let interest = objects.board64(board::channel(index, board::CHANNEL_INTEREST));
         if interest.load(Ordering::Relaxed) & !mask != 0 {

@@ -11,7 +11,8 @@ pub struct Publication<'p> {
     pub flags: EntryFlags,
     /// The wire bytes of the frame, in parts that are put together in the spool.
     pub parts: &'p [&'p [u8]],
-    /// The wire bytes of a deflated variant of the frame; empty = none.
+    /// The wire bytes of the alternate: the same message as a deflated frame; empty = none. It is left out
+    /// where only the frame fits.
     pub alternate: &'p [&'p [u8]],
     /// Who publishes; readers compare it to leave the sender out.
     pub origin: u64,
@@ -50,7 +51,7 @@ pub enum PublishError {
     /// The record does not fit.
     #[error("message of {bytes} bytes: the spool takes at most {max}")]
     TooLarge {
-        /// Its bytes: frame, variant and, if it must travel along, the name.
+        /// Its bytes: frame and name.
         bytes: u64,
         /// The most there can be.
         max: u64,

@@ -86,7 +86,7 @@ pub struct WorkerStatus {
     pub pid: Option<i32>,
     /// The load of the configuration that it serves.
     pub generation: Option<u32>,
-    /// booting, serving, draining, stopping, killed, paused or abandoned.
+    /// booting, serving, draining, leftover, stopping, killed, paused or abandoned.
     pub state: String,
     /// Connected clients.
     pub clients: u32,

@@ -89,7 +89,9 @@ impl Worker {
     pub(super) fn seat(&mut self, transport: Transport) {
         let mine = match self.phase {
             Phase::Serving => u32::try_from(self.engine.clients()).unwrap_or(u32::MAX),
-            Phase::Moving { .. } | Phase::Draining { .. } | Phase::Stopped => u32::MAX,
+            Phase::Moving { .. } | Phase::Mercy(_) | Phase::Draining { .. } | Phase::Stopped => {
+                u32::MAX
+            }
         };
         let better = better_slot(self.area.participants(), self.slot, mine);
         if !better.is_some_and(|slot| self.hand_over(&transport, slot)) {

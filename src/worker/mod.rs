@@ -8,9 +8,12 @@
 mod balance;
 mod door;
 mod handover;
+mod leave;
 mod mail;
 mod run;
 mod seat;
+#[cfg(test)]
+mod tests;
 
 pub use run::run;
 pub use seat::{Mailboxes, Order, Report, Seat};

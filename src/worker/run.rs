@@ -1,16 +1,17 @@
 //! The worker's loop around the engine: accepting, handing over, obeying.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use log::{debug, error, info, warn};
+use log::{debug, error, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 
 use crate::app::Apps;
-use crate::config::{Operations, Orphans};
+use crate::config::Operations;
 use crate::engine::{Engine, Settings};
 use crate::event_loop::Source;
 use crate::net::{Listener, Purpose, Transport};
@@ -19,6 +20,7 @@ use crate::sys::descriptors::{self, Received};
 use crate::sys::{limits, lines, streams};
 
 use super::handover::{Arrivals, Departure, Post};
+use super::leave::{GOING_AWAY, Terms};
 use super::mail::{LETTER_BYTES_MAX, Letter};
 use super::{Mailboxes, Order, Report, Seat};
 
@@ -29,8 +31,6 @@ const MOVING_WAIT_MAX: Duration = Duration::from_millis(5);
 /// Descriptors that a worker needs for itself.
 const OWN_DESCRIPTORS: u64 = 128;
 
-/// Close code of a worker that is replaced (RFC 6455's registry: service restart).
-const RESTART: u16 = 1012;
 /// Exit code of a worker that ended as it was told to.
 const DRAINED: u8 = 0;
 /// Exit code of a worker that could not begin.
@@ -41,7 +41,8 @@ const FAULT: u8 = 4;
 /// Serves from this seat until told to leave. Returns the process's exit code: 0 drained, 3 cannot
 /// boot, 4 fault.
 pub fn run(seat: Seat, apps: Apps) -> u8 {
-    let mut worker = match Worker::start(seat, apps) {
+    let started = watch_signals().and_then(|told| Worker::start(seat, apps, told));
+    let mut worker = match started {
         Ok(worker) => worker,
         Err(error) => {
             error!("the worker cannot start: {error}");
@@ -65,11 +66,14 @@ pub fn run(seat: Seat, apps: Apps) -> u8 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Serving,
-    /// Clients are handed over to the worker that takes this one's place; then the rest is drained.
+    /// Clients are handed over to the worker that takes this one's place, until then at the latest.
     Moving {
-        code: u16,
+        terms: Terms,
         until_ms: u64,
     },
+    /// Those who could not be moved are served on for a while.
+    Mercy(Terms),
+    /// They are told to go.
     Draining {
         until_ms: u64,
     },
@@ -91,17 +95,24 @@ pub(super) struct Worker {
     /// Not before this time, after the system has refused a descriptor.
     pub(super) accept_from_ms: u64,
     pub(super) clients_max: usize,
-    drain_timeout_ms: u32,
-    operations: Operations,
-    drain_spread_ms: u64,
-    departure: Option<Departure>,
+    pub(super) drain_timeout_ms: u32,
+    pub(super) operations: Operations,
+    pub(super) drain_spread_ms: u64,
+    pub(super) departure: Option<Departure>,
     arrivals: Arrivals,
     last_batch: u64,
     told_to_leave: Arc<AtomicBool>,
+    /// What was ready in the last turn: only the memory is kept.
+    others: Vec<Source>,
 }
 
 impl Worker {
-    fn start(seat: Seat, apps: Apps) -> io::Result<Self> {
+    /// `told_to_leave` is set when somebody wants this worker alone to leave.
+    pub(super) fn start(
+        seat: Seat,
+        apps: Apps,
+        told_to_leave: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         let participant = seat.area.join(ParticipantKind::Worker, seat.slot)?;
         let mut settings = Settings::from(&seat.config);
         let clients = |listener: &&Listener| listener.purpose() == Purpose::Clients;
@@ -131,7 +142,8 @@ impl Worker {
             departure: None,
             arrivals: Arrivals::default(),
             last_batch: 0,
-            told_to_leave: watch_signals()?,
+            told_to_leave,
+            others: Vec::new(),
         };
         if worker.may_accept() {
             worker.watch_listeners()?;
@@ -146,54 +158,48 @@ impl Worker {
     }
 
     fn serve(&mut self) -> io::Result<()> {
-        let mut others = Vec::new();
-        loop {
-            let wait_max = if self.departure.is_some() {
-                MOVING_WAIT_MAX
-            } else {
-                TURN_WAIT_MAX
-            };
-            self.engine.turn(wait_max, &mut others)?;
-            // What was left out of repeated warnings is told in time.
-            log::logger().flush();
-            for source in others.drain(..) {
-                match source {
-                    Source::Listener(number) => self.accept(number)?,
-                    Source::Control => self.obey()?,
-                    Source::Mailbox => self.open_mailbox()?,
-                    Source::Bell | Source::Client(_) => {}
-                }
-            }
-            if self.told_to_leave.swap(false, Ordering::Relaxed) {
-                self.drain(1001, self.drain_timeout_ms)?;
-            }
-            self.move_clients()?;
-            match self.phase {
-                Phase::Serving => {
-                    if !self.accepting && self.may_accept() {
-                        self.watch_listeners()?;
-                    }
-                }
-                Phase::Moving { .. } => {}
-                Phase::Draining { until_ms } => {
-                    if self.is_empty() {
-                        self.tell(Report::Drained);
-                        return Ok(());
-                    }
-                    if self.engine.now_ms() >= until_ms {
-                        let left = self.engine.clients();
-                        warn!("leaving {left} clients behind: they did not go in time");
-                        return Ok(());
-                    }
-                }
-                Phase::Stopped => return Ok(()),
+        while self.turn()?.is_continue() {}
+        Ok(())
+    }
+
+    /// One turn of the loop; Break is the end.
+    pub(super) fn turn(&mut self) -> io::Result<ControlFlow<()>> {
+        let wait_max = if self.departure.is_some() {
+            MOVING_WAIT_MAX
+        } else {
+            TURN_WAIT_MAX
+        };
+        let mut others = std::mem::take(&mut self.others);
+        self.engine.turn(wait_max, &mut others)?;
+        // What was left out of repeated warnings is told in time.
+        log::logger().flush();
+        for source in others.drain(..) {
+            match source {
+                Source::Listener(number) => self.accept(number)?,
+                Source::Control => self.obey()?,
+                Source::Mailbox => self.open_mailbox()?,
+                Source::Bell | Source::Client(_) => {}
             }
         }
+        self.others = others;
+        if self.told_to_leave.swap(false, Ordering::Relaxed) {
+            self.drain(GOING_AWAY, self.drain_timeout_ms)?;
+        }
+        self.move_clients();
+        if self.phase == Phase::Serving && !self.accepting && self.may_accept() {
+            self.watch_listeners()?;
+        }
+        Ok(if self.has_left() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     }
 
     /// Goes on with what is on its way between this worker and others.
-    fn move_clients(&mut self) -> io::Result<()> {
+    fn move_clients(&mut self) {
         self.with_post(|post, arrivals, _| arrivals.turn(post));
+        self.hurry_moving();
         let over = self.with_post(|post, _, departure| {
             departure
                 .as_mut()
@@ -201,14 +207,11 @@ impl Worker {
         });
         if over {
             self.departure = None;
-            if let Phase::Moving { code, until_ms } = self.phase {
-                self.dismiss(code, until_ms)?;
-            }
+            self.all_moved();
         }
-        Ok(())
     }
 
-    fn with_post<R>(
+    pub(super) fn with_post<R>(
         &mut self,
         act: impl FnOnce(&mut Post<'_>, &mut Arrivals, &mut Option<Departure>) -> R,
     ) -> R {
@@ -236,7 +239,11 @@ impl Worker {
     }
 
     fn read(&mut self, letter: Letter, fds: Vec<OwnedFd>) {
-        let clients_max = self.clients_max;
+        // Who is leaving takes nobody in: they would have to go again.
+        let clients_max = match self.phase {
+            Phase::Serving => self.clients_max,
+            Phase::Moving { .. } | Phase::Mercy(_) | Phase::Draining { .. } | Phase::Stopped => 0,
+        };
         match letter {
             Letter::New(purpose) => {
                 for fd in fds {
@@ -244,9 +251,10 @@ impl Worker {
                     let transport = Transport::new(fd).with_purpose(purpose);
                     match self.phase {
                         Phase::Serving => self.engine.adopt(transport),
-                        Phase::Moving { .. } | Phase::Draining { .. } | Phase::Stopped => {
-                            self.seat(transport);
-                        }
+                        Phase::Moving { .. }
+                        | Phase::Mercy(_)
+                        | Phase::Draining { .. }
+                        | Phase::Stopped => self.seat(transport),
                     }
                 }
             }
@@ -277,10 +285,9 @@ impl Worker {
                     Some(Order::Replace {
                         by,
                         code,
+                        mercy_ms,
                         timeout_ms,
-                    }) => {
-                        self.give_place(by, code, timeout_ms)?;
-                    }
+                    }) => self.give_place(by, code, mercy_ms, timeout_ms)?,
                     Some(Order::GiveAway { to, clients }) => self.give_away(to, clients),
                     Some(Order::Accept { on }) => {
                         self.open = on;
@@ -304,20 +311,6 @@ impl Worker {
         }
     }
 
-    fn leave_as_orphan(&mut self) -> io::Result<()> {
-        if self.phase == Phase::Stopped {
-            return Ok(());
-        }
-        if self.operations.orphans == Orphans::Exit {
-            warn!("the master is gone: leaving at once");
-            self.phase = Phase::Stopped;
-        } else if self.phase == Phase::Serving {
-            warn!("the master is gone: leaving");
-            self.drain(1001, self.drain_timeout_ms)?;
-        }
-        Ok(())
-    }
-
     fn reopen_log(&self) {
         if let Some(file) = self.operations.log_file()
             && let Err(error) = streams::log_into(file)
@@ -333,87 +326,7 @@ impl Worker {
         }
     }
 
-    /// Hands everybody who can be moved over to the worker in slot `by`, then drains.
-    fn give_place(&mut self, by: u16, code: u16, timeout_ms: u32) -> io::Result<()> {
-        if self.phase != Phase::Serving {
-            return Ok(());
-        }
-        let until_ms = self.engine.now_ms() + u64::from(timeout_ms);
-        self.phase = Phase::Moving { code, until_ms };
-        self.close_door()?;
-        self.with_post(|post, _, departure| {
-            if let Some(departure) = departure {
-                departure.abandon(post);
-            }
-        });
-        self.departure = Some(Departure::new(&self.engine, by, usize::MAX));
-        Ok(())
-    }
-
-    fn drain(&mut self, code: u16, timeout_ms: u32) -> io::Result<()> {
-        match self.phase {
-            Phase::Serving => {
-                self.close_door()?;
-                self.dismiss(code, self.engine.now_ms() + u64::from(timeout_ms))
-            }
-            // A stop is more urgent than a replacement.
-            Phase::Moving { .. } => {
-                self.with_post(|post, _, departure| {
-                    if let Some(departure) = departure {
-                        departure.abandon(post);
-                    }
-                });
-                self.departure = None;
-                self.dismiss(code, self.engine.now_ms() + u64::from(timeout_ms))
-            }
-            Phase::Draining { .. } | Phase::Stopped => Ok(()),
-        }
-    }
-
-    fn close_door(&mut self) -> io::Result<()> {
-        self.engine
-            .participant()
-            .set_state(ParticipantState::Draining);
-        // Who does not accept at the moment leaves them in the queue for the others.
-        let accepting = self.accepting;
-        self.leave_listeners()?;
-        // The kernel wakes one worker for a newcomer: if that was us, nobody else knows of it. Who
-        // comes later wakes another worker that shares the socket.
-        for listener in std::mem::take(&mut self.listeners) {
-            if accepting {
-                self.accept_last(&listener);
-            }
-        }
-        Ok(())
-    }
-
-    fn dismiss(&mut self, code: u16, until_ms: u64) -> io::Result<()> {
-        let clients = self.engine.clients();
-        if clients > 0 || self.phase == Phase::Serving {
-            info!("draining {clients} clients with close code {code}");
-        }
-        self.phase = Phase::Draining { until_ms };
-        let left_ms = until_ms.saturating_sub(self.engine.now_ms());
-        // Who is told to restart comes back; who is told that the server goes does not.
-        let spread_ms = if code == RESTART {
-            self.drain_spread_ms.min(left_ms / 2)
-        } else {
-            0
-        };
-        self.engine.drain(code, spread_ms);
-        // Those that are left have not asked for anything: they need not notice.
-        for transport in self.engine.take_silent() {
-            self.seat(transport);
-        }
-        Ok(())
-    }
-
-    /// Nobody is left, and nobody is on the way to us.
-    fn is_empty(&mut self) -> bool {
-        self.engine.clients() == 0 && !self.engine.participant().is_reserved()
-    }
-
-    fn tell(&self, report: Report) {
+    pub(super) fn tell(&self, report: Report) {
         if let Err(error) = descriptors::send(self.control.as_fd(), &report.encode(), &[]) {
             debug!("the master does not hear {report:?}: {error}");
         }

@@ -52,13 +52,16 @@ pub enum Order {
         timeout_ms: u32,
     },
     /// As `Drain`, but first hand every client that can be moved over to the worker in another
-    /// slot, which does not notice more than a new client; only the others are closed.
+    /// slot, which does not notice more than a new client; only the others are closed, after they
+    /// have been served for some time more.
     Replace {
         /// The slot of the worker that takes over.
         by: u16,
         /// For those that cannot be moved; 1012.
         code: u16,
-        /// After this many milliseconds the worker leaves in any case.
+        /// For so many milliseconds they are served as ever.
+        mercy_ms: u32,
+        /// After this many milliseconds more the worker leaves in any case.
         timeout_ms: u32,
     },
     /// Hand up to so many clients over to the worker in another slot, and go on serving.
@@ -84,6 +87,9 @@ pub enum Order {
 pub enum Report {
     /// It accepts clients.
     Ready,
+    /// After an order to be replaced: whoever could be moved has been, and it serves the others for
+    /// the time that it was given.
+    Moved,
     /// It has no clients left after an order to drain, and exits now.
     Drained,
     /// It exits now, and could not write so many of its log lines nor tell of them.
@@ -100,6 +106,7 @@ const ACCEPT: u8 = b'a';
 const REOPEN_LOG: u8 = b'l';
 const STOP: u8 = b's';
 const READY: u8 = b'r';
+const MOVED: u8 = b'm';
 const DRAINED: u8 = b'e';
 const LINES_LOST: u8 = b'l';
 
@@ -116,11 +123,13 @@ impl Order {
             Self::Replace {
                 by,
                 code,
+                mercy_ms,
                 timeout_ms,
             } => {
                 let mut packet = vec![REPLACE];
                 packet.extend(by.to_le_bytes());
                 packet.extend(code.to_le_bytes());
+                packet.extend(mercy_ms.to_le_bytes());
                 packet.extend(timeout_ms.to_le_bytes());
                 packet
             }
@@ -143,9 +152,10 @@ impl Order {
                 code: u16::from_le_bytes([c0, c1]),
                 timeout_ms: u32::from_le_bytes([t0, t1, t2, t3]),
             }),
-            [REPLACE, b0, b1, c0, c1, t0, t1, t2, t3] => Some(Self::Replace {
+            [REPLACE, b0, b1, c0, c1, m0, m1, m2, m3, t0, t1, t2, t3] => Some(Self::Replace {
                 by: u16::from_le_bytes([b0, b1]),
                 code: u16::from_le_bytes([c0, c1]),
+                mercy_ms: u32::from_le_bytes([m0, m1, m2, m3]),
                 timeout_ms: u32::from_le_bytes([t0, t1, t2, t3]),
             }),
             [GIVE_AWAY, t0, t1, n0, n1, n2, n3] => Some(Self::GiveAway {
@@ -165,6 +175,7 @@ impl Report {
     pub fn encode(self) -> Vec<u8> {
         match self {
             Self::Ready => vec![READY],
+            Self::Moved => vec![MOVED],
             Self::Drained => vec![DRAINED],
             Self::LinesLost { lines } => {
                 let mut packet = vec![LINES_LOST];
@@ -178,6 +189,7 @@ impl Report {
     pub fn decode(packet: &[u8]) -> Option<Self> {
         match packet {
             [READY] => Some(Self::Ready),
+            [MOVED] => Some(Self::Moved),
             [DRAINED] => Some(Self::Drained),
             [LINES_LOST, lines @ ..] => Some(Self::LinesLost {
                 lines: u64::from_le_bytes(lines.try_into().ok()?),
@@ -201,6 +213,7 @@ mod tests {
             Order::Replace {
                 by: 3,
                 code: 1012,
+                mercy_ms: 60_000,
                 timeout_ms: 8000,
             },
             Order::GiveAway {
@@ -215,7 +228,7 @@ mod tests {
             assert_eq!(Order::decode(&order.encode()), Some(order));
         }
         let lost = Report::LinesLost { lines: 1 << 40 };
-        for report in [Report::Ready, Report::Drained, lost] {
+        for report in [Report::Ready, Report::Moved, Report::Drained, lost] {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
         for nonsense in [&b""[..], b"x", b"d", b"d1234567", b"ss", b"l1"] {

@@ -1,7 +1,8 @@
 //! Python's websockets and node's ws go through the same list: text, binary, empty, fragments, ping, a large message,
-//! close codes, with and without permessage-deflate.
+//! close codes, with and without permessage-deflate. And they listen to broadcasts.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use crate::MASTER;
 use crate::foreign::{NODE_MODULES, PYTHON, named_by, run, script};
@@ -54,4 +55,30 @@ fn both_pass_everything_with_context_takeover() {
             .arg(server.websocket("/echo"))
             .env("NODE_PATH", modules));
     }
+}
+
+#[test]
+fn broadcasts_come_compressed_to_those_who_want_that() {
+    let Some(python) = named_by(PYTHON) else {
+        return;
+    };
+    let server = Server::start(MASTER, &["--processes", "2", "--clients-publish"]);
+    let mut child = Command::new(python)
+        .arg(script("broadcast.py"))
+        .arg(server.websocket("/news"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the named Python starts");
+    let mut line = String::new();
+    let out = child.stdout.take().expect("stdout is a pipe");
+    BufReader::new(out).read_line(&mut line).expect("a line");
+    if line.trim() == "connected" {
+        let long = "long enough to be worth it ".repeat(20);
+        for message in ["short", &long, &long[..100]] {
+            server.publish("news", message);
+        }
+    }
+    // The script keeps its own deadline.
+    assert!(child.wait().expect("our own child").success(), "{line:?}");
 }

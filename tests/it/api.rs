@@ -14,7 +14,7 @@ use crate::{MASTER, PATIENCE};
 const OPTIONS: [&str; 4] = ["--processes", "2", "--api", ":0"];
 
 /// The first address of the API that the log names.
-fn api_of(server: &Server) -> SocketAddr {
+pub(crate) fn api_of(server: &Server) -> SocketAddr {
     let log = server.log();
     let line = log
         .lines()
@@ -22,7 +22,7 @@ fn api_of(server: &Server) -> SocketAddr {
     line.expect("the log names it").1.trim().parse().unwrap()
 }
 
-fn post(channel: &str, message: &str, more: &str) -> String {
+pub(crate) fn post(channel: &str, message: &str, more: &str) -> String {
     format!(
         "POST /publish/{channel} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n{more}\r\n{message}",
         message.len()

@@ -23,7 +23,7 @@ fn example(language: &str) -> &'static str {
 }
 
 /// The server's place in its run directory.
-fn place(server: &Server) -> PathBuf {
+pub(crate) fn place(server: &Server) -> PathBuf {
     let found = fs::read_dir(server.folder()).expect("its folder");
     found
         .map(|entry| entry.expect("an entry").path().join(server::INSTANCE))

@@ -1,5 +1,5 @@
-//! Reloads and upgrades under load: clients that listen, clients that talk, compressed ones too, over TCP and unix sockets, and
-//! not one of them may notice that its worker is replaced again and again.
+//! Reloads and upgrades under load: clients that listen, clients that talk, with and without compression, over TCP and unix
+//! sockets, and not one of them may notice that its worker is replaced again and again.
 //!
 //! By default a short run with few clients; `BELLWETHER_SOAK_SECONDS` and `BELLWETHER_SOAK_CLIENTS` make it a soak.
 
@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::peer::{Event, Peer, dial, masked_deflated, upgrade_request, upgrade_request_with};
+use crate::peer::{
+    DEFLATE, Event, Peer, dial, masked_deflated, upgrade_request, upgrade_request_with,
+};
 use crate::process::raise_own_limit;
 use crate::server::Server;
 use crate::status::Status;
@@ -20,7 +22,6 @@ use crate::{MASTER, PATIENCE};
 
 const PUBLISH_EVERY: Duration = Duration::from_millis(10);
 const RELOAD_EVERY: Duration = Duration::from_secs(2);
-const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
@@ -57,7 +58,11 @@ impl Member {
             Box::new(dial(server.address()).expect("the server listens"))
         };
         let (request, part) = match number % 4 {
-            0 | 1 => (upgrade_request("/news"), Part::Listens { next: 0 }),
+            0 => (upgrade_request("/news"), Part::Listens { next: 0 }),
+            1 => (
+                upgrade_request_with("/news", DEFLATE),
+                Part::Listens { next: 0 },
+            ),
             2 => (
                 upgrade_request("/echo"),
                 Part::Talks {
@@ -118,7 +123,7 @@ impl Member {
         self.heard = Instant::now();
         match &mut self.part {
             Part::Listens { next } => {
-                assert_eq!(text, format!("{next}"), "lost, doubled or out of order");
+                assert!(text == Self::talk(*next), "lost, doubled or out of order");
                 *next += 1;
             }
             Part::Talks { number, .. } => {
@@ -185,7 +190,7 @@ fn nobody_notices_reloads_and_upgrades() {
     let (mut published, mut reloads, mut worst) = (0, 0, Duration::ZERO);
     while Instant::now() < end {
         if Instant::now() >= publish_at {
-            server.publish("news", &published.to_string());
+            server.publish("news", &Member::talk(published));
             published += 1;
             publish_at = Instant::now() + PUBLISH_EVERY;
         }
@@ -209,6 +214,11 @@ fn nobody_notices_reloads_and_upgrades() {
     while members.iter().any(behind) {
         assert!(Instant::now() < deadline, "some have not heard everything");
         hear_all(&mut members, PUBLISH_EVERY);
+    }
+    for member in &members {
+        if matches!(member.part, Part::Listens { .. }) {
+            assert_eq!(member.peer.compressed() > 0, member.peer.deflates());
+        }
     }
     let after = Status::wait_for_workers(&server, 2);
     assert!(after.worker_pids().iter().all(|pid| !before.contains(pid)));

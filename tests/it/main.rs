@@ -22,9 +22,13 @@ mod chaos;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod deflate;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod mercy;
 #[cfg(test)]
 mod numbered;
 #[cfg(test)]

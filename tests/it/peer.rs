@@ -53,7 +53,12 @@ pub(crate) struct Peer<S = TcpStream> {
     pongs: Vec<Vec<u8>>,
     /// permessage-deflate was agreed, each message by itself.
     deflate: bool,
+    /// Compressed frames that have come.
+    compressed: usize,
 }
+
+/// The header line of a client that compresses.
+pub(crate) const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 
 /// A TCP connection on which nothing hangs for ever.
 pub(crate) fn dial(address: SocketAddr) -> io::Result<TcpStream> {
@@ -110,6 +115,15 @@ impl Peer {
         Self::connect(server.address(), path).expect("the handshake is accepted")
     }
 
+    /// A client that offers permessage-deflate, which the server must agree to.
+    pub(crate) fn deflating(server: &Server, path: &str) -> Self {
+        let stream = dial(server.address()).expect("the server listens");
+        let request = upgrade_request_with(path, DEFLATE);
+        let peer = Self::finish(stream, &request).expect("the handshake is accepted");
+        assert!(peer.deflate);
+        peer
+    }
+
     /// A client, or what went wrong.
     pub(crate) fn connect(address: SocketAddr, path: &str) -> io::Result<Self> {
         Self::on(dial(address)?, path)
@@ -131,6 +145,7 @@ impl<S: Read + Write + Debug> Peer<S> {
             done: 0,
             pongs: Vec::new(),
             deflate: false,
+            compressed: 0,
         };
         let end = loop {
             let end = peer.input.windows(4).position(|bytes| bytes == b"\r\n\r\n");
@@ -173,6 +188,16 @@ impl<S: Read + Write + Debug> Peer<S> {
 
     pub(crate) fn ping(&mut self, payload: &[u8]) -> io::Result<()> {
         self.stream.write_all(&masked(PING, payload))
+    }
+
+    /// Whether permessage-deflate was agreed.
+    pub(crate) fn deflates(&self) -> bool {
+        self.deflate
+    }
+
+    /// How many compressed frames have come.
+    pub(crate) fn compressed(&self) -> usize {
+        self.compressed
     }
 
     /// Payloads of the pongs that have come between what was read.
@@ -260,6 +285,7 @@ impl<S: Read + Write + Debug> Peer<S> {
         let payload = input.get(header_bytes..header_bytes + bytes)?.to_vec();
         self.done += header_bytes + bytes;
         let payload = if compressed {
+            self.compressed += 1;
             inflate(&payload)
         } else {
             payload

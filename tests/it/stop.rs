@@ -125,6 +125,24 @@ fn who_asks_while_the_server_stops_is_told_to_come_back() {
 }
 
 #[test]
+fn who_has_connected_when_the_last_worker_is_told_to_leave_is_let_in() {
+    let mut server = Server::start(MASTER, &["--drain-timeout", "3600"]);
+    let worker = Status::of(&server).worker_pids()[0];
+    // The worker finds the order first, and then the newcomer.
+    process::signal(worker, Signal::SIGSTOP);
+    server.ask_to_end();
+    server.wait_for_log("stopping: ", 1);
+    let mut newcomer = dial(server.address()).unwrap();
+    let request = upgrade_request("/news");
+    std::io::Write::write_all(&mut newcomer, request.as_bytes()).unwrap();
+    process::signal(worker, Signal::SIGCONT);
+    let mut newcomer = Peer::finish(newcomer, "").expect("the handshake is accepted");
+    assert_eq!(newcomer.close_code(), Some(1001));
+    drop(newcomer);
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
 fn a_signal_before_the_workers_are_ready_ends_it_too() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let folder = server::folder();

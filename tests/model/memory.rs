@@ -1,6 +1,6 @@
 //! The memory of a shared area made of loom's atomics: only the words that the models touch exist,
 //! so that loom has little to track. Payload bytes are loom's cells, which find any access that the
-//! atomics do not order.
+//! atomics do not order. It can be made with a flaw, to see that a model finds it.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use bellwether::sharedarea::Geometry;
 use bellwether::sharedarea::algorithm::board;
 use bellwether::sharedarea::algorithm::memory::{Memory, Word};
-use bellwether::sharedarea::algorithm::publish::{Committed, Step, WouldBlock};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};
 
@@ -22,15 +21,37 @@ const GEOMETRY: Geometry = Geometry {
     channels: 1,
 };
 
+/// What is wrong with a memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// Nothing.
+    None,
+    /// Fences of this order do nothing.
+    NoFence(Ordering),
+    /// Words order nothing: every access is relaxed.
+    Relaxed,
+}
+
+impl Flaw {
+    fn order(self, order: Ordering) -> Ordering {
+        match self {
+            Self::None | Self::NoFence(_) => order,
+            Self::Relaxed => Ordering::Relaxed,
+        }
+    }
+}
+
 /// One of loom's atomics, with what the lock's owner knows of it.
 pub(crate) struct Word32 {
     shared: AtomicU32,
     owned: Owned<u32>,
+    flaw: Flaw,
 }
 /// Likewise.
 pub(crate) struct Word64 {
     shared: AtomicU64,
     owned: Owned<u64>,
+    flaw: Flaw,
 }
 
 /// A copy of a word that answers its owner without an access that loom tracks (see
@@ -61,10 +82,11 @@ impl<V: Copy> Owned<V> {
 macro_rules! word {
     ($word:ident, $atomic:ty, $value:ty) => {
         impl $word {
-            fn new(value: $value) -> Self {
+            fn new(value: $value, flaw: Flaw) -> Self {
                 Self {
                     shared: <$atomic>::new(value),
                     owned: Owned::new(value),
+                    flaw,
                 }
             }
         }
@@ -72,30 +94,30 @@ macro_rules! word {
         impl Word for $word {
             type Value = $value;
             fn load(&self, order: Ordering) -> $value {
-                self.shared.load(order)
+                self.shared.load(self.flaw.order(order))
             }
             fn load_owned(&self) -> $value {
                 self.owned.get()
             }
             fn store(&self, value: $value, order: Ordering) {
-                self.shared.store(value, order);
+                self.shared.store(value, self.flaw.order(order));
                 self.owned.set(value);
             }
             fn swap(&self, value: $value, order: Ordering) -> $value {
-                self.shared.swap(value, order)
+                self.shared.swap(value, self.flaw.order(order))
             }
             fn fetch_add(&self, value: $value, order: Ordering) -> $value {
-                self.shared.fetch_add(value, order)
+                self.shared.fetch_add(value, self.flaw.order(order))
             }
             fn fetch_or(&self, value: $value, order: Ordering) -> $value {
-                self.shared.fetch_or(value, order)
+                self.shared.fetch_or(value, self.flaw.order(order))
             }
             fn fetch_and(&self, value: $value, order: Ordering) -> $value {
-                self.shared.fetch_and(value, order)
+                self.shared.fetch_and(value, self.flaw.order(order))
             }
             fn replace(&self, current: $value, new: $value, order: Ordering) -> bool {
                 self.shared
-                    .compare_exchange(current, new, order, Ordering::Relaxed)
+                    .compare_exchange(current, new, self.flaw.order(order), Ordering::Relaxed)
                     .is_ok()
             }
         }
@@ -115,15 +137,15 @@ pub(crate) struct ModelMemory {
     inside: UnsafeCell<u64>,
     dead: Vec<AtomicBool>,
     rings: AtomicUsize,
+    flaw: Flaw,
 }
 
 impl ModelMemory {
-    /// An area where slots 0 to 3 have joined with generation 1.
+    /// A shared area where slots 0 to 3 have joined with generation 1, without plain areas.
     pub(crate) fn new() -> Self {
-        let mut board32 = BTreeMap::new();
-        let mut board64 = BTreeMap::new();
+        let mut memory = Self::empty(Flaw::None);
         for at in [board::LOCK, board::EDITION, board::EDITING] {
-            board32.insert(at, Word32::new(0));
+            memory.add32(at, 0);
         }
         for at in [
             board::HEAD,
@@ -132,24 +154,22 @@ impl ModelMemory {
             board::SAFE,
             board::PARKED,
             board::WILD,
-            board::RECOVERIES,
             board::RECLAIMED,
         ] {
-            board64.insert(at, Word64::new(0));
+            memory.add64(at, 0);
         }
-        board64.insert(board::JOINED, Word64::new((1 << SLOTS) - 1));
+        memory.add64(board::JOINED, (1 << SLOTS) - 1);
         for slot in 0..SLOTS {
             let at = |field| board::participant(slot, field);
-            board32.insert(at(board::PARTICIPANT_GENERATION), Word32::new(1));
-            board32.insert(at(board::PARTICIPANT_VISITING), Word32::new(0));
-            board64.insert(at(board::PARTICIPANT_PIN), Word64::new(board::PIN_NONE));
+            memory.add32(at(board::PARTICIPANT_VISITING), 0);
+            memory.add64(at(board::PARTICIPANT_PIN), board::PIN_NONE);
         }
         for field in [
             board::CHANNEL_GENERATION,
             board::CHANNEL_EPOCH,
             board::CHANNEL_NAME_BYTES,
         ] {
-            board32.insert(board::channel(0, field), Word32::new(0));
+            memory.add32(board::channel(0, field), 0);
         }
         let words = (0..board::CHANNEL_NAME_BYTES_MAX / 8).map(|at| board::CHANNEL_NAME + at * 8);
         for field in words.chain([
@@ -159,21 +179,59 @@ impl ModelMemory {
             board::CHANNEL_INTEREST,
             board::CHANNEL_TOUCHED,
         ]) {
-            board64.insert(board::channel(0, field), Word64::new(0));
+            memory.add64(board::channel(0, field), 0);
         }
-        Self {
-            board32,
-            board64,
-            log: (0..GEOMETRY.entries)
-                .map(|_| std::array::from_fn(|_| Word64::new(0)))
-                .collect(),
-            spool: (0..GEOMETRY.spool_bytes)
-                .map(|_| UnsafeCell::new(0))
-                .collect(),
+        memory.log = (0..GEOMETRY.entries)
+            .map(|_| std::array::from_fn(|_| Word64::new(0, Flaw::None)))
+            .collect();
+        memory.spool = (0..GEOMETRY.spool_bytes)
+            .map(|_| UnsafeCell::new(0))
+            .collect();
+        memory
+    }
+
+    /// A shared area where slots 0 to 3 have joined with generation 1, with one plain area and without a log.
+    pub(crate) fn with_area(flaw: Flaw) -> Self {
+        let mut memory = Self::empty(flaw);
+        for field in [board::AREA_WRITER, board::AREA_TURN] {
+            memory.add32(board::area(0, field), 0);
+        }
+        for field in [
+            board::AREA_UPDATES,
+            board::AREA_READERS,
+            board::AREA_WAITING,
+            board::AREA_WATCHERS,
+        ] {
+            memory.add64(board::area(0, field), 0);
+        }
+        memory
+    }
+
+    /// What both have.
+    fn empty(flaw: Flaw) -> Self {
+        let mut memory = Self {
+            board32: BTreeMap::new(),
+            board64: BTreeMap::new(),
+            log: Vec::new(),
+            spool: Vec::new(),
             inside: UnsafeCell::new(0),
             dead: (0..SLOTS).map(|_| AtomicBool::new(false)).collect(),
             rings: AtomicUsize::new(0),
+            flaw,
+        };
+        for slot in 0..SLOTS {
+            memory.add32(board::participant(slot, board::PARTICIPANT_GENERATION), 1);
         }
+        memory.add64(board::RECOVERIES, 0);
+        memory
+    }
+
+    fn add32(&mut self, at: usize, value: u32) {
+        self.board32.insert(at, Word32::new(value, self.flaw));
+    }
+
+    fn add64(&mut self, at: usize, value: u64) {
+        self.board64.insert(at, Word64::new(value, self.flaw));
     }
 
     /// What the kernel does in `send`: reads bytes of the spool, unordered by itself.
@@ -195,27 +253,41 @@ impl ModelMemory {
         self.inside.with_mut(|value| unsafe { *value += 1 });
     }
 
+    /// Looks at what only the owner of the lock may touch, as several may at once.
+    #[expect(unsafe_code, reason = "loom's cells check what the block claims")]
+    pub(crate) fn look_inside(&self) -> u64 {
+        // SAFETY: loom fails the model when a write is concurrent.
+        self.inside.with(|value| unsafe { *value })
+    }
+
     /// How often the bell was rung.
     pub(crate) fn rings(&self) -> usize {
         self.rings.load(Ordering::Acquire)
     }
 
-    /// Publishes as `slot`, stops at `step` for ever, and lets the kernel notice.
-    pub(crate) fn publish_and_die<P>(&self, slot: u16, step: Step, publish: P)
-    where
-        P: FnOnce(&Self, u16, &mut dyn FnMut(Step)) -> Result<Committed, WouldBlock>,
-    {
+    /// Does `work` as `slot`, stops at `step` for ever, and lets the kernel notice.
+    pub(crate) fn work_and_die<S: PartialEq, R>(
+        &self,
+        slot: u16,
+        step: S,
+        work: impl FnOnce(&mut dyn FnMut(S)) -> R,
+    ) {
         let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            publish(self, slot, &mut |at| {
+            work(&mut |at| {
                 if at == step {
                     std::panic::resume_unwind(Box::new(()));
                 }
             })
         }));
-        // A lock that was busy is no death; else the kernel drops the byte lock after the last store.
+        // A lock that was busy is no death.
         if stopped.is_err() {
-            self.dead[usize::from(slot)].store(true, Ordering::Release);
+            self.die(slot);
         }
+    }
+
+    /// The kernel drops the byte lock of `slot` after its owner's last store.
+    pub(crate) fn die(&self, slot: u16) {
+        self.dead[usize::from(slot)].store(true, Ordering::Release);
     }
 }
 
@@ -250,7 +322,9 @@ impl Memory for ModelMemory {
     }
 
     fn fence(&self, order: Ordering) {
-        fence(order);
+        if self.flaw != Flaw::NoFence(order) {
+            fence(order);
+        }
     }
 
     fn spin(&self) {

@@ -2,7 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bellwether::master::supervisor::{Action, Change, Event, Haste, Notice, Policy, Supervisor};
+use bellwether::master::supervisor::{
+    Action, Change, Event, Haste, Notice, Policy, SlotState, Supervisor,
+};
+
+/// How far a process is that was told to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Usual,
+    /// It has reported that clients are left.
+    Lingers,
+    Killed,
+}
 
 /// A process as an onlooker sees it.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +22,11 @@ struct Seen {
     ready: bool,
     /// Told to leave, and when it may be killed for not doing so.
     told_until_ms: Option<u64>,
+    /// What it gets besides if it reports that clients are left.
+    mercy_ms: u64,
+    stage: Stage,
+    /// It has taken somebody's place.
+    replaces: bool,
     forked_ms: u64,
     ready_ms: u64,
 }
@@ -36,6 +52,8 @@ pub(super) struct Rules {
     /// When the server must be gone.
     end_by_ms: Option<u64>,
     abandoned: usize,
+    /// Slots with somebody who stays, or will, before the change that is going on.
+    staffed: usize,
     exit_code: Option<u8>,
 }
 
@@ -57,6 +75,7 @@ impl Rules {
             listening: true,
             end_by_ms: None,
             abandoned: 0,
+            staffed: 0,
             exit_code: None,
         }
     }
@@ -115,6 +134,9 @@ impl Rules {
             generation,
             ready: false,
             told_until_ms: None,
+            mercy_ms: 0,
+            stage: Stage::Usual,
+            replaces: false,
             forked_ms: self.now_ms,
             ready_ms: 0,
         };
@@ -136,6 +158,27 @@ impl Rules {
         let seen = self.alive.get_mut(&slot).expect("a living process");
         seen.ready = true;
         seen.ready_ms = self.now_ms;
+    }
+
+    /// A worker has clients left that it could not hand over.
+    pub(super) fn moved(&mut self, slot: u16) {
+        let seen = self.alive.get_mut(&slot).expect("a living process");
+        let mercy_ms = std::mem::take(&mut seen.mercy_ms);
+        if mercy_ms > 0 {
+            seen.stage = Stage::Lingers;
+        }
+        seen.told_until_ms = seen.told_until_ms.map(|until_ms| until_ms + mercy_ms);
+    }
+
+    /// Who was replaced and still serves.
+    pub(super) fn lingers(&self, slot: u16) -> bool {
+        let seen = self.alive.get(&slot);
+        seen.is_some_and(|seen| seen.stage == Stage::Lingers)
+    }
+
+    pub(super) fn leftovers(&self) -> usize {
+        let lingers = |seen: &&Seen| seen.stage == Stage::Lingers;
+        self.alive.values().filter(lingers).count()
     }
 
     /// A worker will be said to show no sign of life.
@@ -170,11 +213,14 @@ impl Rules {
                 slot,
                 by,
                 code,
+                mercy_ms,
                 timeout_ms,
             } => {
                 assert_eq!(*code, 1012);
                 self.replace(*slot, *by);
                 self.told(*slot, now_ms + timeout_ms + self.policy.grace_ms);
+                let seen = self.alive.get_mut(slot).expect("a living process");
+                seen.mercy_ms = *mercy_ms;
             }
             Action::Share { slot } | Action::Accept { slot, .. } => {
                 assert!(self.alive.contains_key(slot), "orders go to the living");
@@ -215,6 +261,8 @@ impl Rules {
         };
         let (old, new) = (self.alive[&slot], self.alive[&by]);
         assert!(serves(&new), "slot {by} does not serve");
+        assert!(!new.replaces, "slot {by} replaces two");
+        self.alive.entry(by).and_modify(|seen| seen.replaces = true);
         // A renewal may bring back what was good before a reload that has failed.
         let is_new = self.reloading == Some(new.generation);
         assert!(!is_new || old.generation <= new.generation, "a step back");
@@ -267,12 +315,15 @@ impl Rules {
             .told_until_ms
             .map_or(until_ms, |before| before.min(until_ms));
         seen.told_until_ms = Some(until_ms);
+        seen.mercy_ms = 0;
+        seen.stage = Stage::Usual;
     }
 
     fn kill(&mut self, slot: u16) {
         let stuck = self.stuck.take() == Some(slot);
         let seen = self.alive.get_mut(&slot).expect("the living are killed");
         let untold = seen.told_until_ms.is_none();
+        seen.stage = Stage::Killed;
         match seen.told_until_ms {
             Some(_) | None if stuck => {}
             None => assert!(
@@ -306,15 +357,22 @@ impl Rules {
             Notice::ReloadFailed {
                 change: Change::Reload | Change::Upgrade,
                 generation,
+                slot,
                 ..
             } => {
                 assert_eq!(self.reloading, Some(*generation));
                 self.last_new = None;
+                // The slot may be empty now, and somebody else's before anybody can look.
+                self.crashes_ms.remove(slot);
             }
             Notice::Replaced { change, .. } => self.replaces_for = Some(*change),
+            Notice::ReloadCrowded { change } => {
+                assert_ne!(*change, Change::Renewal, "others may want to reload");
+            }
             Notice::ReloadDone { .. } | Notice::ReloadFailed { .. } => self.last_new = None,
             Notice::AllReady { .. }
             | Notice::Ready { .. }
+            | Notice::Moved { .. }
             | Notice::Crashed { .. }
             | Notice::Storm { .. }
             | Notice::CannotBoot { .. }
@@ -340,6 +398,57 @@ impl Rules {
         }
     }
 
+    /// There are as many workers as are wanted, or they are on their way; a leftover is none of them.
+    fn nobody_is_missing(&mut self, supervisor: &Supervisor) {
+        let count = |names: &[&str]| {
+            let slots = supervisor.slots();
+            slots
+                .filter(|(_, state)| names.contains(&state.name()))
+                .count()
+        };
+        let serves = |seen: &&Seen| seen.ready && seen.told_until_ms.is_none();
+        assert_eq!(
+            count(&["serving"]),
+            self.alive.values().filter(serves).count()
+        );
+        assert_eq!(count(&["leftover"]), self.leftovers());
+        let waits = ["abandoned", "paused", "forking", "booting", "serving"];
+        let respawns = |(_, state): &(u16, SlotState)| {
+            matches!(
+                state,
+                SlotState::Killed {
+                    respawn: Some(_),
+                    ..
+                }
+            )
+        };
+        let staffed = count(&waits) + supervisor.slots().filter(respawns).count();
+        match supervisor.phase_name() {
+            "reloading" => assert!(staffed >= self.staffed, "a change has lost a worker"),
+            "running" | "paused" => {
+                let wanted = usize::from(supervisor.processes());
+                assert!(
+                    staffed >= wanted || count(&["empty"]) == 0,
+                    "{staffed} of {wanted} workers, and there are slots"
+                );
+                self.staffed = staffed;
+            }
+            _ => self.staffed = staffed,
+        }
+    }
+
+    /// Whoever was told to leave has, or has been killed.
+    fn everybody_leaves_in_time(&self) {
+        let lives = |(_, seen): &(&u16, &Seen)| seen.stage != Stage::Killed;
+        for (slot, seen) in self.alive.iter().filter(lives) {
+            let until_ms = seen.told_until_ms.map_or(u64::MAX, |until_ms| {
+                // Sleep may have been forgiven.
+                until_ms + self.slept_ms
+            });
+            assert!(self.now_ms <= until_ms, "slot {slot} is still there");
+        }
+    }
+
     pub(super) fn after(&mut self, supervisor: &Supervisor) {
         self.abandoned = supervisor
             .slots()
@@ -358,6 +467,8 @@ impl Rules {
                 self.alive.get(&slot)
             );
         }
+        self.nobody_is_missing(supervisor);
+        self.everybody_leaves_in_time();
         if let (Some(by_ms), None) = (self.end_by_ms, self.exit_code) {
             assert!(
                 self.now_ms <= by_ms,

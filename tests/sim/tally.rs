@@ -21,6 +21,14 @@ pub(super) struct Tally {
     pub(super) overdue: u64,
     pub(super) jumps: u64,
     pub(super) clean_ends: u64,
+    pub(super) leftovers: u64,
+    pub(super) leftovers_crashed: u64,
+    pub(super) leftovers_killed: u64,
+    pub(super) leftovers_stopped: u64,
+    pub(super) leftovers_upgraded: u64,
+    pub(super) reloads_over_leftovers: u64,
+    pub(super) reloads_with_leftovers: u64,
+    pub(super) crowded: u64,
 }
 
 impl Tally {
@@ -41,6 +49,14 @@ impl Tally {
         self.overdue += other.overdue;
         self.jumps += other.jumps;
         self.clean_ends += other.clean_ends;
+        self.leftovers += other.leftovers;
+        self.leftovers_crashed += other.leftovers_crashed;
+        self.leftovers_killed += other.leftovers_killed;
+        self.leftovers_stopped += other.leftovers_stopped;
+        self.leftovers_upgraded += other.leftovers_upgraded;
+        self.reloads_over_leftovers += other.reloads_over_leftovers;
+        self.reloads_with_leftovers += other.reloads_with_leftovers;
+        self.crowded += other.crowded;
     }
 
     pub(super) fn assert_everything_happened(&self) {
@@ -61,6 +77,14 @@ impl Tally {
             overdue,
             jumps,
             clean_ends,
+            leftovers,
+            leftovers_crashed,
+            leftovers_killed,
+            leftovers_stopped,
+            leftovers_upgraded,
+            reloads_over_leftovers,
+            reloads_with_leftovers,
+            crowded,
         } = *self;
         let counts = [
             reloads_done,
@@ -79,22 +103,38 @@ impl Tally {
             overdue,
             jumps,
             clean_ends,
+            leftovers,
+            leftovers_crashed,
+            leftovers_killed,
+            leftovers_stopped,
+            leftovers_upgraded,
+            reloads_over_leftovers,
+            reloads_with_leftovers,
+            crowded,
         ];
         assert!(counts.iter().all(|count| *count > 0), "{self:?}");
     }
 
     pub(super) fn count(&mut self, notice: &Notice) {
         match notice {
-            Notice::ReloadDone { change, .. } => match change {
-                Change::Reload => self.reloads_done += 1,
-                Change::Upgrade => self.upgrades_done += 1,
-                Change::Renewal => self.renewals_done += 1,
-            },
+            Notice::ReloadDone {
+                change, leftovers, ..
+            } => {
+                self.reloads_with_leftovers += u64::from(leftovers.workers > 0);
+                match change {
+                    Change::Reload => self.reloads_done += 1,
+                    Change::Upgrade => self.upgrades_done += 1,
+                    Change::Renewal => self.renewals_done += 1,
+                }
+            }
             Notice::ReloadFailed { .. } => self.reloads_failed += 1,
             Notice::ReloadRefused { .. } => self.reloads_refused += 1,
-            Notice::Scaled { serving, wanted } if serving == wanted => self.scaled += 1,
+            Notice::Scaled {
+                serving, wanted, ..
+            } if serving == wanted => self.scaled += 1,
             Notice::Scaled { .. } => self.scaled_short += 1,
             Notice::Accepting { .. } => self.pauses += 1,
+            Notice::ReloadCrowded { .. } => self.crowded += 1,
             Notice::Stuck { .. } => self.stuck += 1,
             Notice::ProbeOverdue { .. } => self.probes_overdue += 1,
             Notice::Storm { .. } => self.storms += 1,
@@ -103,6 +143,7 @@ impl Tally {
             Notice::Overdue { .. } => self.overdue += 1,
             Notice::AllReady { .. }
             | Notice::Ready { .. }
+            | Notice::Moved { .. }
             | Notice::Crashed { .. }
             | Notice::Left { .. }
             | Notice::ReloadBegins { .. }

@@ -1,6 +1,8 @@
 //! The world around the supervisor: processes with random characters, signals, and a clock that may jump.
 
-use bellwether::master::supervisor::{Action, Event, Haste, Policy, Snapshot, Supervisor, Wanted};
+use bellwether::master::supervisor::{
+    Action, Event, Haste, Notice, Policy, Snapshot, Supervisor, Wanted,
+};
 use bellwether::sys::process::Exit;
 use nix::unistd::Pid;
 
@@ -34,6 +36,10 @@ impl Random {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Ready,
+    /// It has handed over whom it could, and leaves then; None: it never does.
+    Moved {
+        leaves_ms: Option<u64>,
+    },
     Exit(Exit),
 }
 
@@ -94,7 +100,8 @@ impl World {
         };
         let processes = u16::try_from(1 + random.below(5)).unwrap();
         let policy = Policy {
-            slots: processes + 1 + u16::try_from(random.below(3)).unwrap(),
+            slots: processes + 1 + u16::try_from(random.below(6)).unwrap(),
+            mercy_ms: random.below(4) * random.below(20_000),
             ..Policy::new(processes, random.below(10_000))
         };
         Self {
@@ -269,8 +276,18 @@ impl World {
                 self.rules.ready(slot);
                 self.tell(Event::Ready { slot });
             }
+            Fate::Moved { leaves_ms } => {
+                let process = &mut self.processes[index];
+                process.fate = leaves_ms.map(|at_ms| (at_ms, Fate::Exit(Exit::Code(0))));
+                let slot = process.slot;
+                self.rules.moved(slot);
+                self.tally.leftovers += u64::from(self.rules.lingers(slot));
+                self.tell(Event::Moved { slot });
+            }
             Fate::Exit(exit) => {
                 let process = self.processes.remove(index);
+                let crashed = self.rules.lingers(process.slot) && exit != Exit::Code(0);
+                self.tally.leftovers_crashed += u64::from(crashed);
                 self.rules.exited(process.slot);
                 self.tell(Event::Exited { pid, exit });
             }
@@ -294,12 +311,26 @@ impl World {
             if self.trace {
                 println!("{:>8}     {action:?}", self.now_ms);
             }
+            self.count_leftovers(&action);
             self.rules.action(&action, self.now_ms);
             if let Some(answer) = self.perform(&action) {
                 self.handle(answer, &mut actions);
             }
         }
         self.rules.after(&self.supervisor);
+    }
+
+    fn count_leftovers(&mut self, action: &Action) {
+        let there = u64::from(self.rules.leftovers() > 0);
+        if let Action::Kill { slot, .. } = action {
+            self.tally.leftovers_killed += u64::from(self.rules.lingers(*slot));
+        } else if *action == Action::Exec {
+            self.tally.leftovers_upgraded += there;
+        } else if let Action::Tell(Notice::ReloadBegins { .. }) = action {
+            self.tally.reloads_over_leftovers += there;
+        } else if let Action::Tell(Notice::Draining { .. }) = action {
+            self.tally.leftovers_stopped += there;
+        }
     }
 
     fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
@@ -315,10 +346,13 @@ impl World {
             Action::Fork { slot, .. } => return Some(self.fork(*slot)),
             Action::Drain {
                 slot, timeout_ms, ..
-            }
-            | Action::Replace {
-                slot, timeout_ms, ..
             } => self.order(*slot, *timeout_ms),
+            Action::Replace {
+                slot,
+                mercy_ms,
+                timeout_ms,
+                ..
+            } => self.replace(*slot, *mercy_ms, *timeout_ms),
             Action::Stop { slot } => self.order(*slot, 100),
             Action::Kill { pid, .. } => {
                 let now_ms = self.now_ms;
@@ -373,10 +407,12 @@ impl World {
 
     fn config(&mut self) -> Event {
         let processes = u16::try_from(self.random.below(8)).unwrap();
+        let mercy_ms = self.policy.mercy_ms * self.random.below(3);
         Event::ConfigLoaded {
             wanted: Wanted {
                 processes: self.random.percent(30).then_some(processes),
                 drain_timeout_ms: self.policy.drain_timeout_ms,
+                mercy_ms,
                 settle_ms: self.policy.settle_ms,
             },
         }
@@ -406,6 +442,25 @@ impl World {
         });
         self.rules.forked(slot);
         Event::Forked { slot, pid }
+    }
+
+    /// An order to give its place: some of the obedient keep clients, and not all of those leave.
+    fn replace(&mut self, slot: u16, mercy_ms: u64, timeout_ms: u64) {
+        self.order(slot, timeout_ms);
+        if mercy_ms == 0 || self.random.percent(40) {
+            return;
+        }
+        let moved_ms = self.now_ms + self.random.below(timeout_ms + 1);
+        let by_ms = self.now_ms + self.random.below(mercy_ms + timeout_ms + 1);
+        let stays = self.random.percent(self.weather.disobeys);
+        let leaves_ms = (!stays).then_some(by_ms.max(moved_ms));
+        let process = self
+            .processes
+            .iter_mut()
+            .find(|process| process.slot == slot && process.obedient);
+        if let Some(process) = process {
+            process.fate = Some((moved_ms, Fate::Moved { leaves_ms }));
+        }
     }
 
     /// An order to leave: the obedient leave within the time, the others as their fate will have it.

@@ -3,6 +3,8 @@
 //! Every word of the area is the number of the write, but for the time in between, when the first is 0.
 //! So whoever has a lock finds one number, or the 0 of a writer that died in the middle.
 
+use std::collections::BTreeMap;
+
 use bellwether::sharedarea::algorithm::areas::Step;
 use bellwether::sharedarea::{
     Area, AreaError, AreaSize, AreaSource, AreaSpec, Geometry, ParticipantKind, Reading, SharedArea,
@@ -10,14 +12,13 @@ use bellwether::sharedarea::{
 
 use crate::Outcome;
 use crate::children::{self, DYING_LOCKER, LOCKER, Owned};
-use crate::clock::{self, Deadline, Random};
+use crate::clock::{self, Deadline, Durations, Random, Stopwatch};
+use crate::recovery::{Recovery, Taker};
 
 const LOCKERS: u16 = 4;
 const WORDS: u64 = 512;
 /// The master's lock may be refused this often in a row.
 const REFUSED_MAX: u32 = 50;
-/// A lock that is taken over later than this after its holder's death is told.
-const RECOVERY_MS_MAX: u64 = 10;
 
 pub(crate) const CASES: [Step; 5] = [
     Step::Taken,
@@ -135,64 +136,134 @@ fn check(reading: &Reading<'_>) -> Outcome {
     Ok(())
 }
 
-/// Random `kill -9` of those who hold the locks.
+/// Random `kill -9` of those who hold the locks, and of the others.
 pub(crate) fn kill(seed: u64, duration_ms: u64) -> Outcome {
     let shared = area(seed)?;
     let _master = shared.join(ParticipantKind::Master, 0)?;
-    let area = shared.area(0)?;
-    let mut random = Random::new(seed);
-    let start = |slot, random: &mut Random| -> Result<Owned, Box<dyn std::error::Error>> {
-        let seed = random.below(1 << 30);
-        Ok(Owned(children::start(&shared, LOCKER, slot, seed)?))
-    };
-    let mut lockers = Vec::new();
-    for slot in 1..=LOCKERS {
-        lockers.push(start(slot, &mut random)?);
-    }
+    let mut torture = Torture::start(&shared, seed)?;
     let deadline = Deadline::after_ms(duration_ms);
-    let (mut kills, mut slow) = (0_u64, 0_u64);
     while !deadline.is_over() {
-        clock::pause_us(random.below(6000));
-        let slot = u16::try_from(random.below(u64::from(LOCKERS)))? + 1;
-        let place = lockers
-            .get_mut(usize::from(slot) - 1)
-            .ok_or("no such child")?;
-        place.0.kill()?;
-        let status = place.0.wait()?;
+        let late_us = clock::pause_us(torture.random.below(6000));
+        torture.late.note(late_us);
+        let slot = torture.kill_one()?;
+        torture.write()?;
+        torture.start_locker(slot)?;
+    }
+    torture.finish()
+}
+
+struct Torture<'a> {
+    shared: &'a SharedArea,
+    area: Area,
+    lockers: BTreeMap<u16, Owned>,
+    random: Random,
+    kills: u64,
+    writers: Recovery,
+    readers: Recovery,
+    behind_others: Durations,
+    late: Durations,
+}
+
+impl<'a> Torture<'a> {
+    fn start(shared: &'a SharedArea, seed: u64) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut torture = Self {
+            shared,
+            area: shared.area(0)?,
+            lockers: BTreeMap::new(),
+            random: Random::new(seed),
+            kills: 0,
+            writers: Recovery::default(),
+            readers: Recovery::default(),
+            behind_others: Durations::default(),
+            late: Durations::default(),
+        };
+        for slot in 1..=LOCKERS {
+            torture.start_locker(slot)?;
+        }
+        Ok(torture)
+    }
+
+    fn start_locker(&mut self, slot: u16) -> Outcome {
+        let seed = self.random.below(1 << 30);
+        let locker = children::start(self.shared, LOCKER, slot, seed)?;
+        self.lockers.insert(slot, Owned(locker));
+        Ok(())
+    }
+
+    /// Half of the time whoever has the write lock now, else anybody. The slot stays empty until nothing that the dead
+    /// has held is left.
+    fn kill_one(&mut self) -> Result<u16, Box<dyn std::error::Error>> {
+        let anybody = u16::try_from(self.random.below(u64::from(LOCKERS)))? + 1;
+        let slot = match self.area.info().writer {
+            Some(writer) if writer > 0 && self.random.below(2) == 0 => writer,
+            Some(_) | None => anybody,
+        };
+        let locker = self.lockers.get_mut(&slot).ok_or("no such child")?;
+        locker.0.kill()?;
+        let status = locker.0.wait()?;
+        let death = Stopwatch::start();
         if !children::was_killed(status) {
             return Err(format!("a child found something and ended: {status}").into());
         }
-        kills += 1;
-        if random.below(2) == 0 {
-            shared.sweep(slot);
+        self.kills += 1;
+        let writes = || self.area.info().writer == Some(slot);
+        let reads = || self.area.info().readers.contains(&slot);
+        let (wrote, read) = (writes(), reads());
+        let taker = if self.random.below(2) == 0 {
+            self.shared.sweep(slot);
+            Taker::Sweep
+        } else {
+            Taker::Others
+        };
+        if wrote {
+            self.writers.watch(&death, taker, writes)?;
         }
-        let soon = Deadline::after_ms(RECOVERY_MS_MAX);
+        if read {
+            self.readers.watch(&death, taker, reads)?;
+        }
+        Ok(slot)
+    }
+
+    /// The killer wants the lock too, and stands behind live owners now.
+    fn write(&mut self) -> Outcome {
+        let recovered = Stopwatch::start();
         let mut refused = 0;
-        while unless_busy(write(&area, kills).map(|()| Some(())))?.is_none() {
+        while unless_busy(write(&self.area, self.kills).map(|()| Some(())))?.is_none() {
             refused += 1;
             if refused > REFUSED_MAX {
                 return Err("the lock is stuck".into());
             }
         }
-        slow += u64::from(soon.is_over());
-        if let Some(reading) = unless_busy(area.reading().map(Some))? {
+        self.behind_others.note(recovered.us());
+        if let Some(reading) = unless_busy(self.area.reading().map(Some))? {
             check(&reading)?;
         }
-        *place = start(slot, &mut random)?;
+        Ok(())
     }
-    drop(lockers);
-    (1..=LOCKERS).for_each(|slot| shared.sweep(slot));
-    let info = area.info();
-    println!(
-        "        {} updates, {kills} kills, {} recoveries, {slow} locks later than {RECOVERY_MS_MAX} ms",
-        info.updates,
-        shared.counters().recoveries
-    );
-    if info.writer.is_some() || !info.readers.is_empty() {
-        return Err("a lock is left".into());
+
+    fn finish(mut self) -> Outcome {
+        self.lockers.clear();
+        (1..=LOCKERS).for_each(|slot| self.shared.sweep(slot));
+        let info = self.area.info();
+        println!(
+            "        {} updates, {} kills, {} recoveries",
+            info.updates,
+            self.kills,
+            self.shared.counters().recoveries
+        );
+        println!("        dead writers' locks: {}", self.writers);
+        println!("        dead readers' locks: {}", self.readers);
+        println!("        then behind live owners: {}", self.behind_others);
+        println!("        the killer's pauses were late: {}", self.late);
+        if info.writer.is_some() || !info.readers.is_empty() {
+            return Err("a lock is left".into());
+        }
+        if info.updates <= self.kills {
+            return Err("the children wrote nothing".into());
+        }
+        if self.writers.count() == 0 {
+            return Err("nobody died with the lock".into());
+        }
+        Ok(())
     }
-    if info.updates <= kills {
-        return Err("the children wrote nothing".into());
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio, id};
 
 use bellwether::sharedarea::algorithm::publish::Step;
 use bellwether::sharedarea::{
-    Descriptors, Entry, EntryFlags, Participant, ParticipantKind, Publication, PublishError,
+    Descriptors, Entry, EntryFlags, Participant, ParticipantKind, Publication, PublishError, Range,
     SharedArea,
 };
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -108,7 +108,7 @@ fn publish(mut participant: Participant, seed: u64) -> Outcome {
     let names: Vec<String> = (0..frames::CHANNELS)
         .map(|n| format!("channel/{n}"))
         .collect();
-    let mut frame = Vec::new();
+    let (mut frame, mut alternate) = (Vec::new(), Vec::new());
     for count in 1_u64.. {
         let words = if random.below(4) == 0 {
             random.below(1024)
@@ -116,6 +116,11 @@ fn publish(mut participant: Participant, seed: u64) -> Outcome {
             random.below(32)
         };
         frames::fill(&mut frame, origin, count, words);
+        // Some have an alternate: a shorter frame of the same message.
+        alternate.clear();
+        if random.below(2) == 0 {
+            frames::fill(&mut alternate, origin, count, words / 2);
+        }
         // Many parts make the copy slow, so that many kills fall inside the lock.
         let parts: Vec<&[u8]> = frame.chunks(32).collect();
         let channel = names.get(usize::try_from(random.below(frames::CHANNELS))?);
@@ -123,7 +128,7 @@ fn publish(mut participant: Participant, seed: u64) -> Outcome {
             channel: channel.map_or("channel", String::as_str),
             flags: EntryFlags::BINARY,
             parts: &parts,
-            alternate: &[],
+            alternate: &[&alternate],
             origin,
             time_us: 0,
         };
@@ -198,17 +203,21 @@ impl<'a> Reader<'a> {
         if !self.participant.pin(entry.position) {
             return Ok(false);
         }
-        let outcome = self.copy_halves(&entry);
+        let frame = match entry.alternate_range() {
+            Some(alternate) if entry.seq.is_multiple_of(2) => alternate,
+            Some(_) | None => entry.range(),
+        };
+        let outcome = self.copy_halves(&entry, frame);
         self.participant.unpin();
         outcome?;
         self.checker.check(&entry, &self.frame)?;
         Ok(true)
     }
 
-    fn copy_halves(&mut self, entry: &Entry) -> Outcome {
-        let mut first = entry.range();
+    fn copy_halves(&mut self, entry: &Entry, frame: Range) -> Outcome {
+        let mut first = frame;
         first.bytes /= 2;
-        let mut second = entry.range();
+        let mut second = frame;
         second.position += u64::from(first.bytes);
         second.bytes -= first.bytes;
         self.frame.clear();

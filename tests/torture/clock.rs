@@ -1,5 +1,6 @@
-//! Time and chance for the torture: deadlines, pauses and a small random generator.
+//! Time and chance for the torture: deadlines, pauses, measured durations and a small random generator.
 
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A point in time to wait for.
@@ -25,13 +26,66 @@ impl Deadline {
     }
 }
 
-/// Lets the children run; the torture is over at a deadline, so this waits for nothing.
+/// A point in time to measure from.
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// From now on.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the torture has no loop that owns a clock"
+    )]
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Microseconds until now.
+    pub(crate) fn us(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Measured durations, microseconds. They are shown and never judged: the machine has its share in them.
+#[derive(Default)]
+pub(crate) struct Durations(Vec<u64>);
+
+impl Durations {
+    pub(crate) fn note(&mut self, us: u64) {
+        self.0.push(us);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Display for Durations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let at = |percent: usize| {
+            let last = sorted.len().saturating_sub(1);
+            sorted.get(last * percent / 100).copied().unwrap_or(0)
+        };
+        let (p50, p99, most) = (at(50), at(99), at(100));
+        write!(
+            f,
+            "{} times, us: p50 {p50}, p99 {p99}, max {most}",
+            sorted.len()
+        )
+    }
+}
+
+/// Lets the children run; the torture is over at a deadline, so this waits for nothing. Returns by how many microseconds
+/// it took longer than asked: what the machine adds to all that is measured.
 #[expect(
     clippy::disallowed_methods,
     reason = "kills are spread over time on purpose"
 )]
-pub(crate) fn pause_us(us: u64) {
+pub(crate) fn pause_us(us: u64) -> u64 {
+    let begun = Stopwatch::start();
     std::thread::sleep(Duration::from_micros(us));
+    begun.us().saturating_sub(us)
 }
 
 /// A seed that differs from run to run.

@@ -13,6 +13,7 @@ mod clock;
 mod crash;
 mod frames;
 mod random;
+mod recovery;
 
 use std::error::Error;
 use std::process::ExitCode;

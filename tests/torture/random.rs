@@ -6,11 +6,15 @@ use bellwether::sharedarea::{
 
 use crate::Outcome;
 use crate::children::{self, Owned, PUBLISHER, READER, SLOW_READER, WORKER};
-use crate::clock::{self, Deadline, Random};
+use crate::clock::{self, Deadline, Durations, Random, Stopwatch};
 use crate::frames;
+use crate::recovery::{Recovery, Taker};
 
 /// No publication for this long means that the publishers are stuck.
 const STUCK_MS: u64 = 5000;
+
+/// The lock is held for less than a microsecond: so many looks for somebody who is in it.
+const LOOKS_MAX: u64 = 10_000;
 
 /// So many kills, and none inside the lock: it would not be luck any more.
 const KILLS_WITHOUT_RECOVERY_MAX: u64 = 5000;
@@ -49,7 +53,8 @@ pub(crate) fn kill(seed: u64, duration_ms: u64) -> Outcome {
         torture.watch()?;
         torture.kill_one()?;
         kills += 1;
-        clock::pause_us(torture.random.below(8000));
+        let late_us = clock::pause_us(torture.random.below(8000));
+        torture.late.note(late_us);
         // The master publishes too; it may be refused when a reader was killed over its pin or the
         // holder of the lock does not run, never for long.
         frames::fill(&mut frame, 0, kills, 4);
@@ -71,6 +76,8 @@ pub(crate) fn kill(seed: u64, duration_ms: u64) -> Outcome {
         }
     }
     torture.finish(kills)?;
+    println!("        dead publishers' locks: {}", torture.recovery);
+    println!("        the killer's pauses were late: {}", torture.late);
     let recoveries = torture.area.counters().recoveries;
     if recoveries == 0 {
         Err("no lock was ever recovered".into())
@@ -86,6 +93,8 @@ struct Torture {
     random: Random,
     head: u64,
     stuck: Deadline,
+    recovery: Recovery,
+    late: Durations,
 }
 
 impl Torture {
@@ -98,6 +107,8 @@ impl Torture {
             random: Random::new(seed),
             head: 0,
             stuck: Deadline::after_ms(STUCK_MS),
+            recovery: Recovery::default(),
+            late: Durations::default(),
         };
         for index in 0..roles.len() {
             let child = torture.spawn(index)?;
@@ -134,22 +145,46 @@ impl Torture {
         Ok(())
     }
 
-    /// Kills a random child and starts its successor in the same slot. Half of the time nobody sweeps
-    /// first, so that the others have to help themselves.
-    fn kill_one(&mut self) -> Outcome {
-        // Of two choices the lower: publishers come first in the list.
+    /// Half of the time whoever is in the lock now, else anybody; publishers come first in the list, so of two choices
+    /// the lower.
+    fn victim(&mut self) -> Result<usize, Box<dyn std::error::Error>> {
         let all = self.children.len() as u64;
-        let index = usize::try_from(self.random.below(all).min(self.random.below(all)))?;
+        let anybody = self.random.below(all).min(self.random.below(all));
+        let looks = self.random.below(2) * LOOKS_MAX;
+        // It is not the master: that is looking.
+        let inside = (0..looks).find_map(|_| self.area.lock_owner()?.checked_sub(1));
+        Ok(usize::try_from(inside.map_or(anybody, u64::from))?)
+    }
+
+    /// Kills a child and starts its successor in the same slot: after a sweep, after the others have helped themselves,
+    /// or at once, so that it finds what its predecessor left.
+    fn kill_one(&mut self) -> Outcome {
+        let index = self.victim()?;
+        let slot = u16::try_from(index + 1)?;
         let child = self.children.get_mut(index).ok_or("no such child")?;
         child.0.kill()?;
         let status = child.0.wait()?;
+        let death = Stopwatch::start();
         if !children::was_killed(status) {
             return Err(format!("a child found something and ended: {status}").into());
         }
-        if self.random.below(2) == 0 {
-            self.area.sweep(u16::try_from(index + 1)?);
-        } else {
-            clock::pause_us(self.random.below(4000));
+        let is_held = || self.area.lock_owner() == Some(slot);
+        let was_held = is_held();
+        match self.random.below(3) {
+            0 => {
+                self.area.sweep(slot);
+                if was_held {
+                    self.recovery.watch(&death, Taker::Sweep, is_held)?;
+                }
+            }
+            1 => {
+                if was_held {
+                    self.recovery.watch(&death, Taker::Others, is_held)?;
+                }
+                // A pin that it left is in the way of the others too.
+                clock::pause_us(self.random.below(4000));
+            }
+            _ => {}
         }
         let successor = self.spawn(index)?;
         if let Some(place) = self.children.get_mut(index) {

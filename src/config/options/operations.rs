@@ -51,6 +51,19 @@ pub(super) const SUPERVISION: &[OptionSpec] = &[
         },
     },
     OptionSpec {
+        name: "worker-reload-mercy",
+        aliases: NONE,
+        short: None,
+        takes: Takes::One("SECONDS"),
+        default: "0",
+        group: Group::Processes,
+        help: "clients that cannot move to a new worker are served by their old one for so long, then closed (1012); 0 closes them at once",
+        set: |draft, text| {
+            let place = &mut draft.config.operations.worker_reload_mercy_ms;
+            store(place, seconds(text, 0..=7 * DAY_MS))
+        },
+    },
+    OptionSpec {
         name: "harakiri",
         aliases: NONE,
         short: Some('t'),

@@ -67,7 +67,7 @@ pub(super) const WEBSOCKET: &[OptionSpec] = &[
         takes: Takes::One("off|on|takeover"),
         default: "on",
         group: Group::WebSocket,
-        help: "permessage-deflate: on keeps no state between messages, takeover does where a client asks (more memory, smaller messages)",
+        help: "permessage-deflate: on keeps no state between messages and compresses a broadcast once for all who agreed to it; takeover keeps state where a client asks (more memory, smaller messages, broadcasts uncompressed)",
         set: deflate,
     },
     OptionSpec {
@@ -77,7 +77,7 @@ pub(super) const WEBSOCKET: &[OptionSpec] = &[
         takes: Takes::One("BYTES"),
         default: "128",
         group: Group::WebSocket,
-        help: "smaller messages are sent uncompressed",
+        help: "smaller messages are sent uncompressed, broadcasts too",
         set: |draft, text| {
             store(
                 &mut draft.config.deflate.threshold_bytes,

@@ -8,7 +8,7 @@ use crate::config::{Address, Invocation, Orphans, parse, read_files, resolve};
 
 #[test]
 fn what_is_operated_lands_in_its_field_too() {
-    let words = "--socket :1 --check --settle 0.5 --harakiri 7 --max-worker-lifetime 60 --reload-on-rss 512 \
+    let words = "--socket :1 --check --settle 0.5 --worker-reload-mercy 90 --harakiri 7 --max-worker-lifetime 60 --reload-on-rss 512 \
         --cpu-affinity 1 --orphans exit --master-fifo /run/f --touch-reload /run/t --pidfile /run/p \
         --daemonize /run/d --logto /run/l --vacuum --uid www-data --gid adm --chdir / --umask 027 --die-on-term";
     let words: Vec<&str> = words.split_whitespace().collect();
@@ -16,6 +16,7 @@ fn what_is_operated_lands_in_its_field_too() {
     let path = |text: &str| Some(PathBuf::from(text));
     assert!(operations.check && operations.vacuum);
     assert_eq!(operations.settle_ms, 500);
+    assert_eq!(operations.worker_reload_mercy_ms, 90_000);
     assert_eq!(operations.harakiri_ms, 7000);
     assert_eq!(operations.worker_lifetime_ms, 60_000);
     assert_eq!(operations.reload_on_rss_bytes, 512 << 20);

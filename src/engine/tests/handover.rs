@@ -32,7 +32,7 @@ fn ship(from: &mut Engine, to: &mut Engine) -> Vec<(Shipment, crate::event_loop:
 }
 
 /// Moves every client that can be moved; how many those were.
-fn move_all(from: &mut Engine, to: &mut Engine) -> usize {
+pub(super) fn move_all(from: &mut Engine, to: &mut Engine) -> usize {
     let shipped = ship(from, to);
     let count = shipped.len();
     for (shipment, key) in shipped {
@@ -42,7 +42,7 @@ fn move_all(from: &mut Engine, to: &mut Engine) -> usize {
     count
 }
 
-fn turn(engine: &mut Engine) {
+pub(super) fn turn(engine: &mut Engine) {
     let mut others = Vec::new();
     engine.turn(Duration::ZERO, &mut others).unwrap();
 }

@@ -8,7 +8,7 @@ use crate::app::{App, Apps};
 use crate::config::{Config, Environment, Invocation, parse, resolve};
 use crate::engine::{Engine, Settings};
 use crate::net::{Purpose, Transport};
-use crate::protocol::websocket::{Kind, encode_frame};
+use crate::protocol::websocket::{Codec, DeflatePolicy, Kind, Limits, encode_frame};
 use crate::sharedarea::{
     EntryFlags, Geometry, Participant, ParticipantKind, Publication, SharedArea,
 };
@@ -21,6 +21,7 @@ pub(super) struct Rig {
     pub(super) engine: Engine,
     pub(super) area: SharedArea,
     pub(super) publisher: Participant,
+    codec: Codec,
 }
 
 pub(super) fn config() -> Config {
@@ -61,6 +62,7 @@ impl Rig {
             engine,
             area,
             publisher,
+            codec: Codec::new(Limits::default(), DeflatePolicy::default()),
         }
     }
 
@@ -111,8 +113,13 @@ impl Rig {
 
     /// A client whose opening handshake is done; what it has received is empty.
     pub(super) fn websocket(&mut self, path: &str) -> Peer {
+        self.websocket_with(path, "")
+    }
+
+    /// The same with more header lines.
+    pub(super) fn websocket_with(&mut self, path: &str, more: &str) -> Peer {
         let mut peer = self.connect();
-        peer.send(upgrade(path, "").as_bytes());
+        peer.send(upgrade(path, more).as_bytes());
         self.until("the handshake is answered", |_| {
             peer.receive();
             peer.received.ends_with(b"\r\n\r\n")
@@ -122,14 +129,19 @@ impl Rig {
         peer
     }
 
+    /// Publishes from outside, with an alternate if one is wanted.
     pub(super) fn publish(&mut self, channel: &str, payload: &[u8]) -> bool {
-        let mut frame = Vec::new();
+        let (mut frame, mut alternate) = (Vec::new(), Vec::new());
         encode_frame(Kind::Text, payload, &mut frame);
+        if self.publisher.wants_alternate(channel) {
+            self.codec
+                .encode_shared_frame(Kind::Text, payload, &mut alternate);
+        }
         let publication = Publication {
             channel,
             flags: EntryFlags::TEXT,
             parts: &[&frame],
-            alternate: &[],
+            alternate: &[&alternate],
             origin: 0,
             time_us: 0,
         };
@@ -155,19 +167,19 @@ impl Rig {
     }
 }
 
-pub(super) struct Peer {
-    pub(super) stream: UnixStream,
-    pub(super) received: Vec<u8>,
-    pub(super) ended: bool,
+pub(crate) struct Peer {
+    pub(crate) stream: UnixStream,
+    pub(crate) received: Vec<u8>,
+    pub(crate) ended: bool,
 }
 
 impl Peer {
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
     /// Sends as much as the kernel takes; how much that was.
-    pub(super) fn send_some(&mut self, bytes: &[u8]) -> usize {
+    pub(crate) fn send_some(&mut self, bytes: &[u8]) -> usize {
         match self.stream.write(bytes) {
             Ok(sent) => sent,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -175,7 +187,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn receive(&mut self) {
+    pub(crate) fn receive(&mut self) {
         let mut buffer = [0; 65536];
         loop {
             match self.stream.read(&mut buffer) {
@@ -193,12 +205,12 @@ impl Peer {
         }
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.received).into_owned()
     }
 
     /// Takes whole unmasked frames out of what was received: first byte and payload.
-    pub(super) fn frames(&mut self) -> Vec<(u8, Vec<u8>)> {
+    pub(crate) fn frames(&mut self) -> Vec<(u8, Vec<u8>)> {
         let mut frames = Vec::new();
         while let Some((header, payload)) = frame_lengths(&self.received) {
             if self.received.len() < header + payload {
@@ -226,7 +238,7 @@ fn frame_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-pub(super) fn upgrade(path: &str, more: &str) -> String {
+pub(crate) fn upgrade(path: &str, more: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
@@ -234,7 +246,7 @@ pub(super) fn upgrade(path: &str, more: &str) -> String {
 }
 
 /// A client's frame, masked.
-pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
         short @ 0..=125 => frame.push(0x80 | u8::try_from(short).unwrap()),

@@ -5,8 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::channel::ChannelName;
-use crate::protocol::websocket::{Kind, encode_frame};
-use crate::sharedarea::{EntryFlags, Publication, PublishError, Published, SharedArea};
+use crate::master::message::Message;
+use crate::protocol::websocket::Kind;
+use crate::sharedarea::{PublishError, Published, SharedArea};
 
 use super::Answer;
 use super::server::Hub;
@@ -36,22 +37,17 @@ pub(super) fn publish(
     hub: &mut Hub<'_>,
 ) -> Result<Pending, String> {
     let channel = ChannelName::parse(channel).map_err(|error| error.to_string())?;
-    let flags = match kind {
-        Kind::Binary => EntryFlags::BINARY,
-        Kind::Text if std::str::from_utf8(payload).is_ok() => EntryFlags::TEXT,
-        Kind::Text => return Err("the message is not UTF-8; --binary sends it as it is".to_owned()),
-    };
-    let mut frame = Vec::new();
-    encode_frame(kind, payload, &mut frame);
+    if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
+        return Err("the message is not UTF-8; --binary sends it as it is".to_owned());
+    }
     let workers = Pending::workers(hub);
-    let published = hub.participant.publish(&Publication {
-        channel: channel.as_str(),
-        flags,
-        parts: &[&frame],
-        alternate: &[],
-        origin: 0,
+    let message = Message {
+        channel,
+        kind,
+        payload,
         time_us: hub.wall_us,
-    });
+    };
+    let published = message.publish(hub.participant, hub.codec);
     Pending::begin(workers, published, hub)
 }
 

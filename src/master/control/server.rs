@@ -17,6 +17,7 @@ use super::publish::publish;
 use super::tail::{Tail, WAITING_BYTES_MAX};
 use super::{Answer, Awaited, FrameError, OVERHEAD_BYTES_MAX, Request};
 use crate::channel::ChannelName;
+use crate::protocol::websocket::Codec;
 use crate::sharedarea::{Participant, SharedArea};
 use crate::status::Status;
 
@@ -38,6 +39,8 @@ pub(in crate::master) enum Source {
 pub(in crate::master) struct Hub<'m> {
     pub(in crate::master) area: &'m SharedArea,
     pub(in crate::master) participant: &'m mut Participant,
+    /// Encodes what is published.
+    pub(in crate::master) codec: &'m mut Codec,
     /// Slots of the workers that have clients.
     pub(in crate::master) workers: &'m [u16],
     pub(in crate::master) status: &'m dyn Fn() -> Status,

@@ -38,6 +38,7 @@ impl Supervisor {
             Event::Forked { slot, pid } => self.forked(slot, pid, actions),
             Event::ForkFailed { slot } => self.crashed(slot, None, actions),
             Event::Ready { slot } => self.ready(slot, actions),
+            Event::Moved { slot } => self.moved(slot, actions),
             Event::Exited { pid, exit } => self.exited(pid, exit, actions),
             Event::Stop { haste } => self.stop(haste, actions),
             Event::Reload => self.ask(Change::Reload, actions),
@@ -116,7 +117,7 @@ impl Supervisor {
             || self
                 .slots
                 .iter()
-                .any(|slot| slot.state.generation() == Some(generation))
+                .any(|slot| slot.state.forks_with() == Some(generation))
             || matches!(&self.phase, Phase::Reloading(reload) if reload.needs(generation))
     }
 
@@ -135,6 +136,7 @@ impl Supervisor {
             match &mut slot.state {
                 SlotState::Booting { deadline_ms, .. }
                 | SlotState::Draining { deadline_ms, .. }
+                | SlotState::Leftover { deadline_ms, .. }
                 | SlotState::Stopping { deadline_ms, .. } => {
                     *deadline_ms = deadline_ms.saturating_add(more_ms);
                 }
@@ -176,7 +178,9 @@ impl Supervisor {
             },
         );
         match self.phase {
-            Phase::Starting { .. } | Phase::Running | Phase::Reloading(_) => {}
+            Phase::Starting { .. } | Phase::Reloading(_) => {}
+            // It may be one too many by now.
+            Phase::Running => self.fit(actions),
             // A stop came between the order to fork and its answer.
             Phase::Draining => self.drain(slot, GOING_AWAY, self.policy.drain_timeout_ms, actions),
             Phase::Stopping { .. } | Phase::Ended => self.stop_slot(slot, actions),
@@ -237,6 +241,7 @@ impl Supervisor {
         };
         match state {
             SlotState::Draining { .. }
+            | SlotState::Leftover { .. }
             | SlotState::Stopping { .. }
             | SlotState::Killed { respawn: None, .. } => {
                 self.set(slot, SlotState::Empty);
@@ -308,6 +313,7 @@ impl Supervisor {
             | SlotState::Forking { .. }
             | SlotState::Booting { .. }
             | SlotState::Draining { .. }
+            | SlotState::Leftover { .. }
             | SlotState::Stopping { .. }
             | SlotState::Killed { .. } => false,
         };
@@ -345,7 +351,7 @@ impl Supervisor {
     fn stuck(&mut self, slot: u16, actions: &mut Vec<Action>) {
         let respawn = match self.state(slot) {
             SlotState::Serving { generation, .. } => Some(generation),
-            SlotState::Draining { .. } => None,
+            SlotState::Draining { .. } | SlotState::Leftover { .. } => None,
             // These have deadlines of their own, or no process.
             SlotState::Empty
             | SlotState::Abandoned { .. }
@@ -372,7 +378,9 @@ impl Supervisor {
                     continue;
                 }
                 SlotState::Booting { generation, .. } => Some(generation),
-                SlotState::Draining { .. } | SlotState::Stopping { .. } => None,
+                SlotState::Draining { .. }
+                | SlotState::Leftover { .. }
+                | SlotState::Stopping { .. } => None,
                 SlotState::Empty
                 | SlotState::Abandoned { .. }
                 | SlotState::Forking { .. }

@@ -24,7 +24,7 @@ use self::reload::Reload;
 use self::slot::Slot;
 use crate::sys::process::Exit;
 
-pub use self::notice::Notice;
+pub use self::notice::{Leftovers, Notice};
 pub use self::policy::{Policy, workers_max};
 pub use self::reload::Change;
 pub use self::slot::SlotState;
@@ -58,6 +58,11 @@ pub enum Event {
     },
     /// A worker accepts clients.
     Ready {
+        /// Where.
+        slot: u16,
+    },
+    /// A worker that is replaced has handed over whom it could, and others are left.
+    Moved {
         /// Where.
         slot: u16,
     },
@@ -121,6 +126,8 @@ pub struct Wanted {
     pub processes: Option<u16>,
     /// [`Policy::drain_timeout_ms`].
     pub drain_timeout_ms: u64,
+    /// [`Policy::mercy_ms`].
+    pub mercy_ms: u64,
     /// [`Policy::settle_ms`].
     pub settle_ms: u64,
 }
@@ -145,8 +152,8 @@ pub enum Action {
         /// How long they may take.
         timeout_ms: u64,
     },
-    /// Order a worker to hand its clients over to another, to let go of those who cannot be moved,
-    /// and to leave.
+    /// Order a worker to hand its clients over to another, to go on serving those who cannot be moved
+    /// for a while, then to let go of them, and to leave.
     Replace {
         /// Whom.
         slot: u16,
@@ -154,7 +161,9 @@ pub enum Action {
         by: Option<u16>,
         /// The close code for those who cannot be moved.
         code: u16,
-        /// How long that may take.
+        /// How long they are served.
+        mercy_ms: u64,
+        /// How long they may take to leave.
         timeout_ms: u64,
     },
     /// A worker has come in addition: let the others give it its share of their clients.

@@ -10,6 +10,32 @@ use nix::unistd::Pid;
 use super::Change;
 use crate::sys::process::Exit;
 
+/// Workers that were replaced and still serve clients who cannot be handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leftovers {
+    /// How many.
+    pub workers: u16,
+    /// The last of them leaves in this time.
+    pub left_ms: u64,
+}
+
+/// Nothing when there are none; else what is said behind another sentence.
+impl fmt::Display for Leftovers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workers, left_ms } = *self;
+        let (noun, verb) = match workers {
+            0 => return Ok(()),
+            1 => ("worker", "serves"),
+            _ => ("workers", "serve"),
+        };
+        let seconds = left_ms.div_ceil(1000);
+        write!(
+            f,
+            "; {workers} old {noun} still {verb} clients that cannot move, for at most {seconds} s"
+        )
+    }
+}
+
 /// Something worth a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
@@ -50,6 +76,15 @@ pub enum Notice {
     },
     /// Every slot is abandoned, so the server ends.
     NobodyLeft,
+    /// A worker has handed over whom it could, and serves the others for a while.
+    Moved {
+        /// Where.
+        slot: u16,
+        /// Who.
+        pid: Pid,
+        /// It leaves in this time.
+        left_ms: u64,
+    },
     /// A worker left as it was told.
     Left {
         /// Where.
@@ -95,6 +130,11 @@ pub enum Notice {
         /// What for.
         change: Change,
     },
+    /// Nobody can be replaced before somebody who is leaving has left.
+    ReloadCrowded {
+        /// What for.
+        change: Change,
+    },
     /// A worker is replaced.
     Replaced {
         /// What for.
@@ -110,6 +150,8 @@ pub enum Notice {
         change: Change,
         /// Its number.
         generation: u32,
+        /// Workers of older ones that linger.
+        leftovers: Leftovers,
     },
     /// The new configuration or program is wrong; nothing changed.
     ReloadRefused {
@@ -142,6 +184,8 @@ pub enum Notice {
         serving: u16,
         /// That many should.
         wanted: u16,
+        /// Workers that linger besides.
+        leftovers: Leftovers,
     },
     /// The number of workers does not change while the server stops.
     ScaleIgnored,
@@ -165,6 +209,7 @@ impl Notice {
         match self {
             Self::AllReady { .. }
             | Self::Ready { .. }
+            | Self::Moved { .. }
             | Self::Left { .. }
             | Self::ReloadBegins { .. }
             | Self::ReloadQueued { .. }
@@ -177,9 +222,12 @@ impl Notice {
             Self::Crashed { .. }
             | Self::Overdue { .. }
             | Self::ProbeOverdue { .. }
+            | Self::ReloadCrowded { .. }
             | Self::ReloadIgnored { .. }
             | Self::ScaleIgnored => Level::Warn,
-            Self::Scaled { serving, wanted } if serving == wanted => Level::Info,
+            Self::Scaled {
+                serving, wanted, ..
+            } if serving == wanted => Level::Info,
             Self::Storm { .. }
             | Self::CannotBoot { .. }
             | Self::NobodyLeft
@@ -234,6 +282,7 @@ impl fmt::Display for Notice {
                 write!(f, "worker {slot} cannot boot ({cause}), giving up")
             }
             Self::NobodyLeft => f.write_str("no worker is left, giving up"),
+            Self::Moved { slot, pid, left_ms } => fmt_moved(f, slot, pid, left_ms),
             Self::Left { slot, exit } => write!(f, "worker {slot} left ({exit})"),
             Self::Overdue { slot, pid, doing } => {
                 write!(
@@ -251,17 +300,17 @@ impl fmt::Display for Notice {
             | Self::ReloadQueued { .. }
             | Self::ReloadIgnored { .. }
             | Self::ProbeOverdue { .. }
+            | Self::ReloadCrowded { .. }
             | Self::Replaced { .. }
             | Self::ReloadDone { .. }
             | Self::ReloadRefused { .. }
             | Self::ReloadFailed { .. } => self.fmt_change(f),
             Self::Scaling { from, to } => write!(f, "scale: from {from} to {to} workers"),
-            Self::Scaled { serving, wanted } if serving == wanted => {
-                write!(f, "scale: {serving} workers serve")
-            }
-            Self::Scaled { serving, wanted } => {
-                write!(f, "scale: only {serving} of {wanted} workers serve")
-            }
+            Self::Scaled {
+                serving,
+                wanted,
+                leftovers,
+            } => fmt_scaled(f, serving, wanted, leftovers),
             Self::ScaleIgnored => f.write_str("scale: ignored, the server is stopping"),
             Self::Accepting { on: true } => f.write_str("resumed: clients are accepted"),
             Self::Accepting { on: false } => {
@@ -273,6 +322,31 @@ impl fmt::Display for Notice {
             Self::StoppingNow => f.write_str("stopping at once"),
         }
     }
+}
+
+fn fmt_scaled(
+    f: &mut fmt::Formatter<'_>,
+    serving: u16,
+    wanted: u16,
+    leftovers: Leftovers,
+) -> fmt::Result {
+    if serving == wanted {
+        write!(f, "scale: {serving} workers serve{leftovers}")
+    } else {
+        write!(
+            f,
+            "scale: only {serving} of {wanted} workers serve{leftovers}"
+        )
+    }
+}
+
+fn fmt_moved(f: &mut fmt::Formatter<'_>, slot: u16, pid: Pid, left_ms: u64) -> fmt::Result {
+    let seconds = left_ms.div_ceil(1000);
+    write!(
+        f,
+        "worker {slot} (pid {pid}) is replaced and serves clients that cannot move, for at most \
+         {seconds} s"
+    )
 }
 
 impl Notice {
@@ -291,12 +365,20 @@ impl Notice {
             Self::ProbeOverdue { change } => {
                 write!(f, "{change}: the check takes too long, ending it")
             }
+            Self::ReloadCrowded { change } => {
+                write!(
+                    f,
+                    "{change}: all slots are taken, the next one begins when an old worker has left"
+                )
+            }
             Self::Replaced { change, old, new } => {
                 write!(f, "{change}: worker {new} replaces worker {old}")
             }
-            Self::ReloadDone { change, generation } => {
-                write!(f, "{change}: generation {generation} serves")
-            }
+            Self::ReloadDone {
+                change,
+                generation,
+                leftovers,
+            } => write!(f, "{change}: generation {generation} serves{leftovers}"),
             Self::ReloadRefused { change, .. } => write!(f, "{change}: refused, nothing changed"),
             Self::ReloadFailed {
                 change,
@@ -317,6 +399,7 @@ impl Notice {
             | Self::Storm { .. }
             | Self::CannotBoot { .. }
             | Self::NobodyLeft
+            | Self::Moved { .. }
             | Self::Left { .. }
             | Self::Overdue { .. }
             | Self::Stuck { .. }

@@ -24,6 +24,8 @@ pub struct Policy {
     pub slots: u16,
     /// What clients get to leave.
     pub drain_timeout_ms: u64,
+    /// So long a replaced worker goes on serving clients who cannot be handed over.
+    pub mercy_ms: u64,
     /// What clients get when the server must stop fast: enough for a close frame.
     pub fast_stop_ms: u64,
     /// A replacement must live this long before the next worker is replaced.
@@ -58,6 +60,7 @@ impl Policy {
             processes,
             slots: workers_max(processes) + 1,
             drain_timeout_ms,
+            mercy_ms: 0,
             fast_stop_ms: 1_000,
             settle_ms: 1_000,
             probe_timeout_ms: 30_000,

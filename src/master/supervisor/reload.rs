@@ -2,8 +2,8 @@
 //!
 //! First a child probes whether the new configuration or program can be used at all. Then, for each
 //! worker: the replacement boots in an empty slot; when it is ready, the old worker hands its clients
-//! over to it and leaves; when the replacement has lived for [`super::Policy::settle_ms`], the next
-//! one's turn has come. A replacement that fails ends the reload, its slot goes back to what was
+//! over to it and leaves, or stays behind as a leftover for those who cannot be handed over; when the
+//! replacement has lived for [`super::Policy::settle_ms`], the next one's turn has come. A replacement that fails ends the reload, its slot goes back to what was
 //! there before, and the workers that are still of the old generation stay. It must not know how
 //! workers are respawned or stopped.
 
@@ -66,7 +66,7 @@ enum Step {
     Crowded,
     /// A replacement is booting in `slot`.
     Booting { slot: u16, place: Place },
-    /// The worker of `victim` is leaving, `new` has taken over.
+    /// The worker of `victim` is giving its place to that of `new`.
     Leaving { victim: u16, new: u16 },
     /// The replacement must live until then.
     Settling { new: u16, until_ms: u64 },
@@ -142,10 +142,11 @@ impl Supervisor {
         }
     }
 
-    /// One worker is to be replaced by another like it; not while anything else goes on.
+    /// One worker is to be replaced by another like it; not while anything else goes on, and not if
+    /// that had to wait for a slot: others want to reload.
     pub(super) fn renew(&mut self, slot: u16, actions: &mut Vec<Action>) {
         let serves = matches!(self.state(slot), SlotState::Serving { .. });
-        if serves && self.phase == Phase::Running {
+        if serves && self.phase == Phase::Running && self.spare().is_some() {
             self.phase = Phase::Reloading(Reload {
                 waiting: VecDeque::from([slot]),
                 ..Reload::resolving(Change::Renewal, self.good)
@@ -174,6 +175,7 @@ impl Supervisor {
             return;
         }
         self.policy.drain_timeout_ms = wanted.drain_timeout_ms;
+        self.policy.mercy_ms = wanted.mercy_ms;
         self.policy.settle_ms = wanted.settle_ms;
         let waiting = self
             .slots()
@@ -227,11 +229,12 @@ impl Supervisor {
                     respawn: Some(_), ..
                 } => match self.spare() {
                     Some(spare) => (spare, Place::Of { victim }),
-                    None => return self.wait_for_a_slot(victim),
+                    None => return self.wait_for_a_slot(victim, actions),
                 },
                 // It is going anyway.
                 SlotState::Empty
                 | SlotState::Draining { .. }
+                | SlotState::Leftover { .. }
                 | SlotState::Stopping { .. }
                 | SlotState::Killed { respawn: None, .. } => continue,
             };
@@ -255,15 +258,21 @@ impl Supervisor {
                 Change::Reload | Change::Upgrade => self.good = generation,
                 Change::Renewal => {}
             }
-            actions.push(Action::Tell(Notice::ReloadDone { change, generation }));
+            actions.push(Action::Tell(Notice::ReloadDone {
+                change,
+                generation,
+                leftovers: self.leftovers(),
+            }));
         }
         self.run(actions);
     }
 
-    fn wait_for_a_slot(&mut self, victim: u16) {
+    fn wait_for_a_slot(&mut self, victim: u16, actions: &mut Vec<Action>) {
         if let Phase::Reloading(reload) = &mut self.phase {
             reload.waiting.push_front(victim);
             reload.step = Step::Crowded;
+            let change = reload.change;
+            actions.push(Action::Tell(Notice::ReloadCrowded { change }));
         }
     }
 
@@ -306,38 +315,45 @@ impl Supervisor {
             SlotState::Empty
             | SlotState::Forking { .. }
             | SlotState::Draining { .. }
+            | SlotState::Leftover { .. }
             | SlotState::Stopping { .. } => self.settle(slot),
         }
     }
 
     /// The replacement has taken over; what it must still live counts from when it was ready.
     fn settle(&mut self, new: u16) {
-        let since_ms = match self.state(new) {
-            SlotState::Serving { since_ms, .. } => since_ms,
+        let until_ms = match self.state(new) {
+            SlotState::Serving { since_ms, .. } => since_ms.saturating_add(self.policy.settle_ms),
+            // It has failed, and its end will say so.
+            SlotState::Killed { .. } => u64::MAX,
             SlotState::Empty
             | SlotState::Abandoned { .. }
             | SlotState::Paused { .. }
             | SlotState::Forking { .. }
             | SlotState::Booting { .. }
             | SlotState::Draining { .. }
-            | SlotState::Stopping { .. }
-            | SlotState::Killed { .. } => 0,
+            | SlotState::Leftover { .. }
+            | SlotState::Stopping { .. } => self.now_ms,
         };
-        let until_ms = since_ms.saturating_add(self.policy.settle_ms);
         self.set_step(Step::Settling { new, until_ms });
+    }
+
+    /// A worker has handed over whom it could: if it is the one at hand, its replacement goes on alone.
+    pub(super) fn place_given(&mut self, slot: u16) {
+        if let Some(Step::Leaving { victim, new }) = self.step()
+            && victim == slot
+        {
+            self.settle(new);
+        }
     }
 
     /// A worker that was told to leave has left.
     pub(super) fn slot_emptied(&mut self, slot: u16, actions: &mut Vec<Action>) {
         match self.step() {
-            Some(Step::Leaving { victim, new }) if victim == slot => self.settle(new),
+            Some(Step::Leaving { .. }) => self.place_given(slot),
             Some(Step::Crowded) => self.replace_next(actions),
             Some(
-                Step::Probe { .. }
-                | Step::Config
-                | Step::Booting { .. }
-                | Step::Leaving { .. }
-                | Step::Settling { .. },
+                Step::Probe { .. } | Step::Config | Step::Booting { .. } | Step::Settling { .. },
             ) => {}
             None if self.phase == Phase::Running => self.fit(actions),
             None => {}
@@ -365,7 +381,18 @@ impl Supervisor {
                 let until_ms = self.now_ms.saturating_add(self.policy.probe_timeout_ms);
                 self.set_step(Step::Probe { until_ms });
             }
-            Some(Step::Settling { .. }) => self.replace_next(actions),
+            Some(Step::Settling { new, .. }) => match self.state(new) {
+                SlotState::Killed { .. } => self.settle(new),
+                SlotState::Empty
+                | SlotState::Abandoned { .. }
+                | SlotState::Paused { .. }
+                | SlotState::Forking { .. }
+                | SlotState::Booting { .. }
+                | SlotState::Serving { .. }
+                | SlotState::Draining { .. }
+                | SlotState::Leftover { .. }
+                | SlotState::Stopping { .. } => self.replace_next(actions),
+            },
             Some(Step::Config | Step::Crowded | Step::Booting { .. } | Step::Leaving { .. })
             | None => {}
         }

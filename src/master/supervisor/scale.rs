@@ -31,7 +31,7 @@ impl Supervisor {
     /// Makes as many workers as are wanted, or lets as many leave as are too many.
     pub(super) fn fit(&mut self, actions: &mut Vec<Action>) {
         let wanted = usize::from(self.policy.processes);
-        let staffed = self.slots().filter(|(_, state)| is_staffed(*state)).count();
+        let staffed = self.staffed();
         for _ in staffed..wanted {
             // With every slot in use by somebody who leaves, the next one that empties is taken.
             let Some(slot) = self.spare() else { return };
@@ -56,11 +56,11 @@ impl Supervisor {
             SlotState::Killed {
                 respawn: Some(_), ..
             } => Some(2),
-            SlotState::Booting { .. } => Some(3),
+            SlotState::Forking { .. } | SlotState::Booting { .. } => Some(3),
             SlotState::Serving { .. } => Some(4),
             SlotState::Empty
-            | SlotState::Forking { .. }
             | SlotState::Draining { .. }
+            | SlotState::Leftover { .. }
             | SlotState::Stopping { .. }
             | SlotState::Killed { respawn: None, .. } => None,
         };
@@ -80,9 +80,11 @@ impl Supervisor {
             }
             SlotState::Booting { .. } => self.stop_slot(slot, actions),
             SlotState::Serving { .. } => self.replace(slot, None, actions),
-            SlotState::Empty
-            | SlotState::Forking { .. }
+            // There is nobody yet who could be told.
+            SlotState::Forking { .. }
+            | SlotState::Empty
             | SlotState::Draining { .. }
+            | SlotState::Leftover { .. }
             | SlotState::Stopping { .. } => {}
         }
     }
@@ -92,17 +94,33 @@ impl Supervisor {
         let settled = |state: SlotState| {
             matches!(
                 state,
-                SlotState::Empty | SlotState::Abandoned { .. } | SlotState::Serving { .. }
+                SlotState::Empty
+                    | SlotState::Abandoned { .. }
+                    | SlotState::Serving { .. }
+                    | SlotState::Leftover { .. }
             )
         };
         if !self.scaling || self.phase != Phase::Running {
             return;
         }
-        if self.slots().all(|(_, state)| settled(state)) {
+        let wanted = self.policy.processes;
+        // Who is missing may be waiting for the slot of a leftover.
+        let complete = self.staffed() >= usize::from(wanted);
+        let leftovers = self.leftovers();
+        if self.slots().all(|(_, state)| settled(state)) && (complete || leftovers.workers == 0) {
             self.scaling = false;
-            let (serving, wanted) = (self.serving(), self.policy.processes);
-            actions.push(Action::Tell(Notice::Scaled { serving, wanted }));
+            let serving = self.serving();
+            actions.push(Action::Tell(Notice::Scaled {
+                serving,
+                wanted,
+                leftovers,
+            }));
         }
+    }
+
+    /// Slots in which somebody sits who stays, or will.
+    fn staffed(&self) -> usize {
+        self.slots().filter(|(_, state)| is_staffed(*state)).count()
     }
 
     /// Lets workers accept clients, or lets clients wait.
@@ -137,6 +155,7 @@ fn is_staffed(state: SlotState) -> bool {
         } => true,
         SlotState::Empty
         | SlotState::Draining { .. }
+        | SlotState::Leftover { .. }
         | SlotState::Stopping { .. }
         | SlotState::Killed { respawn: None, .. } => false,
     }

@@ -49,8 +49,20 @@ pub enum SlotState {
         /// Ready since.
         since_ms: u64,
     },
-    /// Letting its clients go.
+    /// Handing its clients over, or letting them go.
     Draining {
+        /// The worker.
+        #[serde(with = "pid_number")]
+        pid: Pid,
+        /// Its configuration.
+        generation: u32,
+        /// Killed then.
+        deadline_ms: u64,
+        /// What is added to that if it reports that clients are left who cannot be handed over.
+        mercy_ms: u64,
+    },
+    /// Replaced, and still serving clients who could not be handed over.
+    Leftover {
         /// The worker.
         #[serde(with = "pid_number")]
         pid: Pid,
@@ -84,6 +96,7 @@ impl SlotState {
             Self::Booting { pid, .. }
             | Self::Serving { pid, .. }
             | Self::Draining { pid, .. }
+            | Self::Leftover { pid, .. }
             | Self::Stopping { pid, .. }
             | Self::Killed { pid, .. } => Some(pid),
             Self::Empty | Self::Abandoned { .. } | Self::Paused { .. } | Self::Forking { .. } => {
@@ -100,9 +113,26 @@ impl SlotState {
             | Self::Forking { generation }
             | Self::Booting { generation, .. }
             | Self::Serving { generation, .. }
-            | Self::Draining { generation, .. } => Some(generation),
+            | Self::Draining { generation, .. }
+            | Self::Leftover { generation, .. } => Some(generation),
             Self::Killed { respawn, .. } => respawn,
             Self::Empty | Self::Stopping { .. } => None,
+        }
+    }
+
+    /// The configuration that somebody may still be forked with in this slot.
+    pub fn forks_with(self) -> Option<u32> {
+        match self {
+            Self::Abandoned { .. }
+            | Self::Paused { .. }
+            | Self::Forking { .. }
+            | Self::Booting { .. }
+            | Self::Serving { .. }
+            | Self::Killed { .. } => self.generation(),
+            // Who is leaving has its configuration, and is not respawned.
+            Self::Empty | Self::Draining { .. } | Self::Leftover { .. } | Self::Stopping { .. } => {
+                None
+            }
         }
     }
 
@@ -116,6 +146,7 @@ impl SlotState {
             Self::Booting { .. } => "booting",
             Self::Serving { .. } => "serving",
             Self::Draining { .. } => "draining",
+            Self::Leftover { .. } => "leftover",
             Self::Stopping { .. } => "stopping",
             Self::Killed { .. } => "killed",
         }
@@ -129,6 +160,9 @@ impl SlotState {
                 deadline_ms: due, ..
             }
             | Self::Draining {
+                deadline_ms: due, ..
+            }
+            | Self::Leftover {
                 deadline_ms: due, ..
             }
             | Self::Stopping {

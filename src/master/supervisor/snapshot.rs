@@ -36,7 +36,7 @@ impl Snapshot {
 
     /// Every generation that somebody may still be forked with.
     pub fn generations(&self) -> impl Iterator<Item = u32> + '_ {
-        let of_slots = self.slots.iter().filter_map(|slot| slot.state.generation());
+        let of_slots = self.slots.iter().filter_map(|slot| slot.state.forks_with());
         std::iter::once(self.good).chain(of_slots)
     }
 

@@ -1,8 +1,9 @@
-//! The end of everything, and the orders by which a worker leaves.
+//! The end of everything, the orders by which a worker leaves, and the leftovers: workers that were
+//! replaced and still serve clients who cannot be handed over.
 //!
 //! It must not know why a single worker is to leave.
 
-use super::{Action, GOING_AWAY, Notice, Phase, SERVICE_RESTART, SlotState, Supervisor};
+use super::{Action, GOING_AWAY, Leftovers, Notice, Phase, SERVICE_RESTART, SlotState, Supervisor};
 
 /// What clients are given when the server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,7 @@ impl Supervisor {
                 | SlotState::Booting { .. }
                 | SlotState::Serving { .. }
                 | SlotState::Draining { .. }
+                | SlotState::Leftover { .. }
                 | SlotState::Stopping { .. } => {}
             }
         }
@@ -85,7 +87,7 @@ impl Supervisor {
         timeout_ms: u64,
         actions: &mut Vec<Action>,
     ) {
-        if self.leave(slot, timeout_ms) {
+        if self.leave(slot, timeout_ms, 0) {
             actions.push(Action::Drain {
                 slot,
                 code,
@@ -96,20 +98,75 @@ impl Supervisor {
 
     /// Orders the worker of a slot, if there is one at work, to hand its clients over and leave.
     pub(super) fn replace(&mut self, slot: u16, by: Option<u16>, actions: &mut Vec<Action>) {
-        let timeout_ms = self.policy.drain_timeout_ms;
-        if self.leave(slot, timeout_ms) {
+        let (timeout_ms, mercy_ms) = (self.policy.drain_timeout_ms, self.policy.mercy_ms);
+        if self.leave(slot, timeout_ms, mercy_ms) {
             actions.push(Action::Replace {
                 slot,
                 by,
                 code: SERVICE_RESTART,
+                mercy_ms,
                 timeout_ms,
             });
         }
     }
 
+    /// A worker has handed over whom it could. If it may serve the others, it is a leftover from now
+    /// on, and nobody waits for it.
+    pub(super) fn moved(&mut self, slot: u16, actions: &mut Vec<Action>) {
+        let SlotState::Draining {
+            pid,
+            generation,
+            deadline_ms,
+            mercy_ms: mercy_ms @ 1..,
+        } = self.state(slot)
+        else {
+            return;
+        };
+        let deadline_ms = deadline_ms.saturating_add(mercy_ms);
+        self.set(
+            slot,
+            SlotState::Leftover {
+                pid,
+                generation,
+                deadline_ms,
+            },
+        );
+        let left_ms = self.left_ms(deadline_ms);
+        actions.push(Action::Tell(Notice::Moved { slot, pid, left_ms }));
+        self.place_given(slot);
+    }
+
+    /// How many leftovers there are, and for how long at most.
+    pub(super) fn leftovers(&self) -> Leftovers {
+        let deadline_ms = |state: SlotState| match state {
+            SlotState::Leftover { deadline_ms, .. } => Some(deadline_ms),
+            SlotState::Empty
+            | SlotState::Abandoned { .. }
+            | SlotState::Paused { .. }
+            | SlotState::Forking { .. }
+            | SlotState::Booting { .. }
+            | SlotState::Serving { .. }
+            | SlotState::Draining { .. }
+            | SlotState::Stopping { .. }
+            | SlotState::Killed { .. } => None,
+        };
+        let of_slots = self.slots().filter_map(|(_, state)| deadline_ms(state));
+        of_slots.fold(Leftovers::default(), |found, deadline_ms| Leftovers {
+            workers: found.workers + 1,
+            left_ms: found.left_ms.max(self.left_ms(deadline_ms)),
+        })
+    }
+
+    /// What clients have of the time until a worker is killed.
+    fn left_ms(&self, deadline_ms: u64) -> u64 {
+        deadline_ms
+            .saturating_sub(self.policy.grace_ms)
+            .saturating_sub(self.now_ms)
+    }
+
     /// From now on the worker of the slot is leaving; false if there is none, or it has been told to
     /// leave at once. One that is leaving already gets no more time than it had.
-    fn leave(&mut self, slot: u16, timeout_ms: u64) -> bool {
+    fn leave(&mut self, slot: u16, timeout_ms: u64, mercy_ms: u64) -> bool {
         let (pid, generation, at_most_ms) = match self.state(slot) {
             SlotState::Booting {
                 pid, generation, ..
@@ -118,6 +175,12 @@ impl Supervisor {
                 pid, generation, ..
             } => (pid, generation, u64::MAX),
             SlotState::Draining {
+                pid,
+                generation,
+                deadline_ms,
+                ..
+            }
+            | SlotState::Leftover {
                 pid,
                 generation,
                 deadline_ms,
@@ -140,6 +203,7 @@ impl Supervisor {
                 pid,
                 generation,
                 deadline_ms,
+                mercy_ms,
             },
         );
         true
@@ -148,7 +212,8 @@ impl Supervisor {
     pub(super) fn stop_slot(&mut self, slot: u16, actions: &mut Vec<Action>) {
         let (SlotState::Booting { pid, .. }
         | SlotState::Serving { pid, .. }
-        | SlotState::Draining { pid, .. }) = self.state(slot)
+        | SlotState::Draining { pid, .. }
+        | SlotState::Leftover { pid, .. }) = self.state(slot)
         else {
             return;
         };

@@ -23,7 +23,7 @@ mod status;
 
 pub use body::{BodyError, BodyRead, BodyReader};
 pub use path::{PathError, decode_path};
-pub use request::{Header, Limits, Parsed, Request, Version, parse_request};
+pub use request::{Header, Limits, Parsed, Request, Version, is_worth_parsing, parse_request};
 pub use response::{Response, encode_response};
 pub(crate) use response::{write_header, write_status_line};
 pub use rules::Error;

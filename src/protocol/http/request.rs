@@ -244,6 +244,26 @@ pub fn parse_request<'b>(input: &'b [u8], limits: &Limits) -> Result<Parsed<Requ
     Ok(Parsed::Complete { value, consumed })
 }
 
+/// Whether parsing may tell something new of a head whose first `before` bytes were [`Parsed::Partial`]: it has ended since, a
+/// limit is reached, or its length has got another binary digit, so that what is no HTTP is refused soon.
+///
+/// So a head that comes byte by byte is parsed a few times, and not once a byte.
+#[must_use]
+pub fn is_worth_parsing(input: &[u8], before: usize, limits: &Limits) -> bool {
+    let since = |overlap| {
+        input
+            .get(before.saturating_sub(overlap)..)
+            .unwrap_or_default()
+    };
+    // Empty lines in front of a head do not end it.
+    let is_end = |bytes: &[u8]| bytes[0] != b'\n' && bytes.ends_with(b"\r\n\r\n");
+    let is_fault = |bytes: &[u8]| bytes[0] != b'\r' && bytes[1] == b'\n';
+    before.checked_ilog2() != input.len().checked_ilog2()
+        || input.len() >= limits.head_bytes_max
+        || since(4).windows(5).any(is_end)
+        || since(1).windows(2).any(is_fault)
+}
+
 /// Before the parser proper, so that a long target is 414 whatever follows it. A fault in front of it is left to the parser.
 fn check_target_length(window: &[u8], limits: &Limits) -> Result<(), Error> {
     let line = skip_empty_lines(window);
@@ -297,4 +317,97 @@ fn names_other_version(window: &[u8]) -> bool {
         .strip_prefix(b"HTTP/")
         .and_then(<[u8]>::first)
         .is_some_and(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What comes of a head that comes in these pieces: the verdict, after how many bytes, and how often it was parsed.
+    fn piecewise<'b>(input: &[u8], pieces: impl Iterator<Item = &'b [u8]>) -> (String, usize, u32) {
+        let limits = Limits::default();
+        let (mut end, mut parsed) = (0, 0);
+        for piece in pieces {
+            let before = end;
+            end += piece.len();
+            if !is_worth_parsing(&input[..end], before, &limits) {
+                continue;
+            }
+            parsed += 1;
+            match parse_request(&input[..end], &limits) {
+                Ok(Parsed::Partial) => {}
+                Ok(Parsed::Complete { value, consumed }) => {
+                    return (format!("{value:?} in {consumed}"), end, parsed);
+                }
+                Err(error) => return (format!("{error:?}"), end, parsed),
+            }
+        }
+        ("partial".to_owned(), end, parsed)
+    }
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_parsed_a_few_times() {
+        let host = "GET / HTTP/1.1\r\nHost: x\r\n";
+        let many = "A: b\r\n".repeat(90);
+        let long = "x".repeat(10_000);
+        for (input, verdict) in [
+            (format!("{host}{many}\r\n"), "Request"),
+            (format!("{host}A: {long}\r\n\r\n"), "Request"),
+            (format!("\r\n\r\n\r\n{host}\r\n"), "Request"),
+            ("\r\n".repeat(10_000), "HeadTooLong"),
+            (format!("{host}A: {long}{long}"), "HeadTooLong"),
+            (format!("GET /{long}{long}"), "TargetTooLong"),
+        ] {
+            let (said, _, parsed) = piecewise(input.as_bytes(), input.as_bytes().chunks(1));
+            assert!(said.starts_with(verdict), "{said}");
+            assert!(parsed <= 16, "parsed {parsed} times");
+        }
+    }
+
+    #[test]
+    fn what_is_no_http_is_refused_soon() {
+        for (input, within) in [
+            (&b"\x16\x03\x01\x02\x00\x01\x00"[..], 1),
+            (b"GET\x00 / HTTP/1.1\r\n", 4),
+            (b"GET / HTTP/1.1\nHost: x\n\n", 15),
+            (b"GET / HTTP/1.1\r\nHost x\r\nmore and more", 32),
+        ] {
+            let (said, end, _) = piecewise(input, input.chunks(1));
+            assert_ne!(said, "partial");
+            assert!(end <= within, "{said} only after {end} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_missed_however_a_head_is_cut(
+            empty_lines in 0_usize..3,
+            headers in prop::collection::vec("[a-c]{1,3}: {0,2}[ -~]{0,20}", 0..5),
+            behind in prop::collection::vec(any::<u8>(), 0..10),
+            cuts in prop::collection::vec(1_usize..40, 1..40),
+        ) {
+            let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+            let head = format!("{}GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n", "\r\n".repeat(empty_lines));
+            let input = [head.as_bytes(), &behind].concat();
+            let mut rest = &input[..];
+            let mut pieces = Vec::new();
+            for cut in cuts.iter().cycle() {
+                let (piece, next) = rest.split_at(rest.len().min(*cut));
+                pieces.push(piece);
+                rest = next;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            // As soon as the head is there, and not later.
+            let mut end = 0;
+            let first = pieces.iter().find(|piece| { end += piece.len(); end >= head.len() });
+            prop_assert!(first.is_some());
+            let (said, at, _) = piecewise(&input, pieces.into_iter());
+            let (whole, _, _) = piecewise(&input, [&input[..]].into_iter());
+            prop_assert_eq!((said, at), (whole, end));
+        }
+    }
 }

@@ -131,8 +131,11 @@ pub fn write<M: Memory>(
     memory.fence(Ordering::SeqCst);
     let updates = memory.board64(board::area(id, board::AREA_UPDATES));
     if !readers_leave(memory, me, id, patience) {
-        settle(memory, id);
+        let is_update = settle(memory, id);
         lock::release_at(memory, writer);
+        if is_update {
+            tell(memory, id);
+        }
         return Err(Busy);
     }
     // A dead writer may have left it odd: then its update and ours are two.
@@ -162,13 +165,43 @@ pub fn update<M: Memory>(memory: &M, id: u8) {
     tell(memory, id);
 }
 
-/// Makes the counter even; the caller has the write lock.
-fn settle<M: Memory>(memory: &M, id: u8) {
+/// Makes the counter even; the caller has the write lock. Whether it was odd: that was an update.
+fn settle<M: Memory>(memory: &M, id: u8) -> bool {
     let updates = memory.board64(board::area(id, board::AREA_UPDATES));
-    if !updates.load(Ordering::Relaxed).is_multiple_of(2) {
+    let is_odd = !updates.load(Ordering::Relaxed).is_multiple_of(2);
+    if is_odd {
         // Release: whoever sees it even sees what was written.
         updates.fetch_add(1, Ordering::Release);
     }
+    is_odd
+}
+
+/// Whole updates so far.
+#[inline]
+pub fn updates<M: Memory>(memory: &M, id: u8) -> u64 {
+    let updates = memory.board64(board::area(id, board::AREA_UPDATES));
+    // Acquire pairs with the Release of `settle` and `update`.
+    updates.load(Ordering::Acquire) / 2
+}
+
+/// Says that `me` is about to sleep until there are other than `last_seen` updates. The value of `turn` to sleep on,
+/// and `None` when there are already; in both cases [`end_wait`] has to follow, and until then this may be asked again.
+pub fn wait<M: Memory>(memory: &M, me: Identity, id: u8, last_seen: u64) -> Option<u32> {
+    let waiting = memory.board64(board::area(id, board::AREA_WAITING));
+    waiting.fetch_or(bit(me.slot), Ordering::Relaxed);
+    // Pairs with the fence of `tell`: either the writer sees our bit, or we see its update.
+    memory.fence(Ordering::SeqCst);
+    // Acquire: with the turn of an update we see the update.
+    let turn = memory.board32(board::area(id, board::AREA_TURN));
+    let turn = turn.load(Ordering::Acquire);
+    (updates(memory, id) == last_seen).then_some(turn)
+}
+
+/// Says that `me` sleeps no more.
+pub fn end_wait<M: Memory>(memory: &M, me: Identity, id: u8) {
+    memory
+        .board64(board::area(id, board::AREA_WAITING))
+        .fetch_and(!bit(me.slot), Ordering::Relaxed);
 }
 
 /// Wakes sleepers and rings for watchers that sleep. The caller has changed the counter.

@@ -4,7 +4,7 @@
 /// First word of the superblock: "bellwthr" in ASCII, little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"bellwthr");
 /// Version of this layout; a reader refuses any other.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 // The documented byte offsets inside packed words are little-endian ones.
 #[cfg(target_endian = "big")]
@@ -47,6 +47,8 @@ pub const PARKED: usize = 4480;
 pub const WILD: usize = 4608;
 /// `u64` bitmap of slots that have an owner.
 pub const JOINED: usize = 4616;
+/// `u64` bitmap of slots with a client that reads alternates.
+pub const DEFLATING: usize = 4624;
 /// `u64` publications refused because lock or space was busy.
 pub const WOULD_BLOCK: usize = 4736;
 /// `u64` locks taken over from a dead owner.

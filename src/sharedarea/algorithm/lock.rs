@@ -124,14 +124,13 @@ fn acquire_contended<M: Memory>(
             }
             continue;
         }
-        if owner_is_dead(memory, me, seen)
-            && word.replace(
-                seen,
-                me.token() | (seen & WAITERS) | sticky,
-                Ordering::AcqRel,
-            )
-        {
-            return Ok(Acquired::FromTheDead);
+        if owner_is_dead(memory, me, seen) {
+            let mine = me.token() | (seen & WAITERS) | sticky;
+            if word.replace(seen, mine, Ordering::AcqRel) {
+                return Ok(Acquired::FromTheDead);
+            }
+            // Somebody was faster, or has only begun to wait: look again, however little patience there is.
+            continue;
         }
         if slept == patience.0 {
             return Err(Busy);

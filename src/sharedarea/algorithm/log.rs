@@ -44,7 +44,7 @@ pub struct Entry {
     pub position: u64,
     /// Wire bytes of the frame.
     pub frame_bytes: u32,
-    /// Wire bytes of a deflated variant that follows the frame; 0 = none.
+    /// Wire bytes of the alternate, a deflated frame of the same message behind the frame; 0 = none.
     pub alternate_bytes: u32,
     /// Index in the channel table. `None`: the name precedes the frame, see [`Entry::name_range`].
     pub channel: Option<u32>,
@@ -79,7 +79,7 @@ impl Entry {
         }
     }
 
-    /// The deflated variant, if there is one.
+    /// The alternate, if there is one.
     #[must_use]
     pub fn alternate_range(&self) -> Option<Range> {
         let position = self.range().end();

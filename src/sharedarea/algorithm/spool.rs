@@ -5,7 +5,7 @@ use super::memory::Memory;
 use crate::sharedarea::geometry::Geometry;
 
 /// Bytes of the spool, by absolute position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Range {
     /// Absolute position of the first byte.
     pub position: u64,

@@ -143,7 +143,7 @@ impl Area {
     /// Updates so far.
     #[must_use]
     pub fn updates(&self) -> u64 {
-        self.word(board::AREA_UPDATES).load(Ordering::Acquire) / 2
+        areas::updates(self.objects(), self.id)
     }
 
     /// Takes the read lock, until [`Area::unlock`]. Nothing happens if this process has a lock already.
@@ -202,25 +202,18 @@ impl Area {
     /// [`AreaError::NotJoined`].
     pub fn wait(&self, last_seen: u64, timeout_ms: Option<u32>) -> Result<u64, AreaError> {
         let me = self.identity()?;
-        let waiting = self.word(board::AREA_WAITING);
-        waiting.fetch_or(board::bit(me.slot), Ordering::Relaxed);
         let mut left_ms = timeout_ms;
-        let seen = loop {
-            // Pairs with the fence of `tell`: either the writer sees our bit, or we see its update.
-            self.objects().fence(Ordering::SeqCst);
-            let turn = self.half(board::AREA_TURN).load(Ordering::Acquire);
-            let updates = self.updates();
-            if updates != last_seen || left_ms == Some(0) {
-                break updates;
-            }
+        while let Some(turn) = areas::wait(self.objects(), me, self.id, last_seen)
+            && left_ms != Some(0)
+        {
             let sleep_ms = left_ms.unwrap_or(SLEEP_MS_MAX).min(SLEEP_MS_MAX);
             let at = board::area(self.id, board::AREA_TURN);
             if !self.objects().wait_long(at, turn, sleep_ms) {
                 left_ms = left_ms.map(|left| left.saturating_sub(sleep_ms));
             }
-        };
-        waiting.fetch_and(!board::bit(me.slot), Ordering::Relaxed);
-        Ok(seen)
+        }
+        areas::end_wait(self.objects(), me, self.id);
+        Ok(self.updates())
     }
 
     /// Whether this process wants the bell when the area is updated.

@@ -2,21 +2,8 @@
 
 use std::os::fd::AsFd;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
 use super::super::ParticipantState;
 use super::*;
-
-/// Reads the bell's counter to see whether it was rung (the server never reads it).
-fn rings(area: &SharedArea) -> u64 {
-    let mut fds = [PollFd::new(area.bell(), PollFlags::POLLIN)];
-    if poll(&mut fds, PollTimeout::ZERO).unwrap() == 0 {
-        return 0;
-    }
-    let mut counter = [0; 8];
-    nix::unistd::read(area.bell(), &mut counter).unwrap();
-    u64::from_ne_bytes(counter)
-}
 
 #[test]
 fn a_slot_has_one_owner_at_a_time() {
@@ -112,6 +99,25 @@ fn the_bell_rings_for_sleepers_that_are_concerned_and_once() {
     assert!(sleeper.park(6));
     publish(&mut writer, "other", b"x").unwrap();
     assert_eq!(rings(&area), 0);
+}
+
+#[test]
+fn the_bell_rings_for_who_came_to_the_channel_while_a_message_was_written() {
+    let area = area();
+    let (mut writer, mut sleeper) = (worker(&area, 1), worker(&area, 2));
+    let index = sleeper.channel("news").unwrap();
+    let mut slept = false;
+    let mut before_the_commit = |step| {
+        if step == Step::EntryFilled {
+            sleeper.set_interest(index, 1);
+            slept = sleeper.park(0);
+        }
+    };
+    writer
+        .publish_traced(&publication("news", &[b"x"]), &mut before_the_commit)
+        .unwrap();
+    assert!(slept, "nothing is committed yet");
+    assert_eq!(rings(&area), 1);
 }
 
 #[test]

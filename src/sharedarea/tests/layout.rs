@@ -69,6 +69,7 @@ fn the_log_control_is_documented() {
             ("parked", PARKED),
             ("wild", WILD),
             ("joined", JOINED),
+            ("deflating", DEFLATING),
             ("would_block", WOULD_BLOCK),
             ("recoveries", RECOVERIES),
             ("bad", BAD),

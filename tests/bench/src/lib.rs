@@ -17,6 +17,7 @@ pub mod frames;
 pub mod histogram;
 pub mod link;
 pub mod load;
+pub mod numbers;
 pub mod options;
 pub mod process;
 pub mod server;

@@ -78,16 +78,7 @@ pub fn cpu_ns(pids: &[u32]) -> Result<u64, Failure> {
 /// # Errors
 /// One of them is gone, or its memory may not be read.
 pub fn pss_bytes(pids: &[u32]) -> Result<u64, Failure> {
-    let mut sum = 0;
-    for pid in pids {
-        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("Pss:"))
-            .ok_or("no Pss in smaps_rollup")?;
-        sum += line.trim_end_matches("kB").trim().parse::<u64>()? * 1024;
-    }
-    Ok(sum)
+    memory_bytes(pids, "smaps_rollup", "Pss:")
 }
 
 /// Bytes of memory that these processes have for themselves.
@@ -95,13 +86,18 @@ pub fn pss_bytes(pids: &[u32]) -> Result<u64, Failure> {
 /// # Errors
 /// One of them is gone.
 pub fn private_bytes(pids: &[u32]) -> Result<u64, Failure> {
+    memory_bytes(pids, "status", "RssAnon:")
+}
+
+/// The sum of what stands behind `label` in this file of each process.
+fn memory_bytes(pids: &[u32], file: &str, label: &str) -> Result<u64, Failure> {
     let mut sum = 0;
     for pid in pids {
-        let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
         let line = text
             .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"))
-            .ok_or("no RssAnon in status")?;
+            .find_map(|line| line.strip_prefix(label))
+            .ok_or_else(|| format!("no {label} in {file}"))?;
         sum += line.trim_end_matches("kB").trim().parse::<u64>()? * 1024;
     }
     Ok(sum)

@@ -136,30 +136,30 @@ impl Machine {
         }
     }
 
-    /// Runs the generator against a server; `arguments` are its mode and numbers, `run_time` is what they ask for.
+    /// Runs a generator against a server, or without one on all cores; `arguments` are its mode and numbers, `run_time`
+    /// is what they ask for.
     ///
     /// # Errors
     /// It finds a fault, or does not end; what it said is in the error.
     pub fn load(
         &self,
-        target: &Target,
+        generator: &str,
+        target: Option<&Target>,
         arguments: &[String],
         run_time: Duration,
     ) -> Result<Report, Failure> {
-        let mut words = vec![beside("load")?.display().to_string()];
+        let mut words = vec![beside(generator)?.display().to_string()];
         words.extend_from_slice(arguments);
-        words.extend([
-            "--address".into(),
-            target.address.to_string(),
-            "--pid".into(),
-            target.pid.to_string(),
-        ]);
-        if let Some(path) = &target.path {
-            words.extend(["--path".into(), path.clone()]);
+        if let Some(target) = target {
+            words.extend(target.arguments());
         }
+        let cores = match target {
+            Some(_) => &self.load_cores,
+            None => &self.all_cores,
+        };
         let log = self.folder.join("load.log");
         let out = log.with_extension("out");
-        let mut command = self.command(&words, &self.load_cores)?;
+        let mut command = self.command(&words, cores)?;
         let child = command
             .stdout(File::create(&out)?)
             .stderr(File::create(&log)?)

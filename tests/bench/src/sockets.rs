@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -23,19 +23,19 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// # Errors
 /// The system refuses.
 pub fn listener() -> Result<(TcpListener, SocketAddrV4), Failure> {
-    let fd = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        None,
-    )?;
-    bind(
-        fd.as_raw_fd(),
-        &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)),
-    )?;
+    let fd = bound(Ipv4Addr::LOCALHOST, SockFlag::SOCK_NONBLOCK)?;
     let address: SockaddrIn = getsockname(fd.as_raw_fd())?;
     listen(&fd, Backlog::new(BACKLOG)?)?;
     Ok((TcpListener::from(fd), address.into()))
+}
+
+/// A socket on a free port of this address.
+fn bound(address: Ipv4Addr, flags: SockFlag) -> Result<OwnedFd, Failure> {
+    let flags = SockFlag::SOCK_CLOEXEC | flags;
+    let fd = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+    let address = SockaddrIn::from(SocketAddrV4::new(address, 0));
+    bind(fd.as_raw_fd(), &address)?;
+    Ok(fd)
 }
 
 /// Source addresses of connections in turn, so that ports last for any number of them.
@@ -62,16 +62,7 @@ impl Sources {
     /// # Errors
     /// The system or the server refuses.
     pub fn connect(&mut self, server: SocketAddrV4) -> Result<TcpStream, Failure> {
-        let fd = socket(
-            AddressFamily::Inet,
-            SockType::Stream,
-            SockFlag::SOCK_CLOEXEC,
-            None,
-        )?;
-        bind(
-            fd.as_raw_fd(),
-            &SockaddrIn::from(SocketAddrV4::new(self.next(), 0)),
-        )?;
+        let fd = bound(self.next(), SockFlag::empty())?;
         connect(fd.as_raw_fd(), &SockaddrIn::from(server))
             .map_err(|error| format!("connecting to {server}: {error}"))?;
         let stream = TcpStream::from(fd);
@@ -85,16 +76,7 @@ impl Sources {
     /// # Errors
     /// The system refuses.
     pub fn begin_connect(&mut self, server: SocketAddrV4) -> Result<TcpStream, Failure> {
-        let fd = socket(
-            AddressFamily::Inet,
-            SockType::Stream,
-            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-            None,
-        )?;
-        bind(
-            fd.as_raw_fd(),
-            &SockaddrIn::from(SocketAddrV4::new(self.next(), 0)),
-        )?;
+        let fd = bound(self.next(), SockFlag::SOCK_NONBLOCK)?;
         setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
         match connect(fd.as_raw_fd(), &SockaddrIn::from(server)) {
             Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),

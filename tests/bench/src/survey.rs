@@ -3,18 +3,17 @@
 //! Where `frames::Checker` demands every message, this one counts what is not there. Knows no sockets.
 
 use crate::Failure;
-use crate::frames::{FIN, OPCODE_CLOSE, Template};
+use crate::frames::Template;
+use crate::numbers::Numbers;
 
 /// Follows the stream of one connection.
 #[derive(Debug, Clone, Default)]
 pub struct Survey {
-    /// The start of a frame whose rest has not come.
-    partial: Vec<u8>,
+    numbers: Numbers,
     next: u64,
     received: u64,
     missed: u64,
     gaps: u64,
-    close: Option<u16>,
 }
 
 impl Survey {
@@ -40,7 +39,7 @@ impl Survey {
 
     /// The code of the close frame, if it has come; 0 for one without.
     pub fn close(&self) -> Option<u16> {
-        self.close
+        self.numbers.close()
     }
 
     /// Takes what has come.
@@ -48,46 +47,16 @@ impl Survey {
     /// # Errors
     /// A frame that is not as `expected`, but for its number; a number that is not above the one before.
     pub fn take(&mut self, input: &[u8], expected: &Template) -> Result<(), Failure> {
-        let mut bytes = std::mem::take(&mut self.partial);
-        bytes.extend_from_slice(input);
-        let mut rest = bytes.as_slice();
-        while let Some(used) = self.frame(rest, expected)? {
-            rest = &rest[used..];
+        for number in self.numbers.take(input, expected)? {
+            let missed = number
+                .checked_sub(self.next)
+                .ok_or_else(|| format!("message {number} came after {}", self.next))?;
+            self.missed += missed;
+            self.gaps += u64::from(missed > 0);
+            self.received += 1;
+            self.next = number + 1;
         }
-        self.partial = rest.to_vec();
         Ok(())
-    }
-
-    /// Bytes of the frame at the start, if it is there whole.
-    fn frame(&mut self, input: &[u8], expected: &Template) -> Result<Option<usize>, Failure> {
-        let [first, second, ..] = *input else {
-            return Ok(None);
-        };
-        if first & 0x8 != 0 {
-            let bytes = 2 + usize::from(second & 0x7f);
-            let Some(frame) = input.get(..bytes) else {
-                return Ok(None);
-            };
-            if first == FIN | OPCODE_CLOSE {
-                let code = frame[2..].first_chunk().copied();
-                self.close = Some(code.map_or(0, u16::from_be_bytes));
-            }
-            return Ok(Some(bytes));
-        }
-        let Some(frame) = input.get(..expected.frame_bytes()) else {
-            return Ok(None);
-        };
-        let number = expected
-            .number_in(frame)
-            .ok_or_else(|| format!("a frame after message {} is wrong", self.next))?;
-        let missed = number
-            .checked_sub(self.next)
-            .ok_or_else(|| format!("message {number} came after {}", self.next))?;
-        self.missed += missed;
-        self.gaps += u64::from(missed > 0);
-        self.received += 1;
-        self.next = number + 1;
-        Ok(Some(frame.len()))
     }
 }
 

@@ -11,7 +11,7 @@ use super::AreaRequest;
 use super::frames::{Answer, Frames, Request};
 use super::server::{ControlServer, Hub};
 
-use crate::protocol::websocket::Kind;
+use crate::protocol::websocket::{Codec, DeflatePolicy, Kind, Limits};
 use crate::sharedarea::{
     AreaSize, AreaSource, AreaSpec, Geometry, Participant, ParticipantKind, SharedArea,
 };
@@ -31,6 +31,7 @@ struct Bench {
     server: ControlServer,
     area: SharedArea,
     participant: Participant,
+    codec: Codec,
     now_ms: u64,
 }
 
@@ -62,6 +63,7 @@ impl Bench {
             server: ControlServer::new(listener, MESSAGE_BYTES_MAX),
             area,
             participant,
+            codec: Codec::new(Limits::default(), DeflatePolicy::default()),
             now_ms: 0,
         }
     }
@@ -90,6 +92,7 @@ impl Bench {
         let mut hub = Hub {
             area: &self.area,
             participant: &mut self.participant,
+            codec: &mut self.codec,
             workers,
             status: &status,
             now_ms: self.now_ms,
@@ -329,6 +332,7 @@ fn the_master_sleeps_only_when_every_tail_has_seen_the_head() {
         let hub = Hub {
             area: &bench.area,
             participant: &mut bench.participant,
+            codec: &mut bench.codec,
             workers: &[],
             status: &status,
             now_ms: 0,
@@ -454,4 +458,30 @@ fn what_lies_outside_of_an_area_is_refused_in_words() {
         assert!(reason.contains(words), "{reason}");
     }
     assert_eq!(bench.area.head(), 0);
+}
+
+#[test]
+fn what_is_published_has_an_alternate_for_workers_whose_clients_read_it() {
+    let mut bench = Bench::new();
+    let mut worker = bench.area.join(ParticipantKind::Worker, 1).unwrap();
+    let index = worker.channel("news").unwrap();
+    worker.set_interest(index, 1);
+    let mut tail = bench.connect();
+    let channel = "news".to_owned();
+    bench.ask(&mut tail, &Request::Tail { channel });
+    let long = "long enough to be worth it ".repeat(20);
+    bench.publish(&long);
+    worker.set_deflating(true);
+    bench.publish(&long);
+    bench.publish("short");
+    let alternates = [1, 2, 3].map(|seq| bench.area.entry(seq).unwrap().alternate_bytes > 0);
+    assert_eq!(alternates, [false, true, false]);
+    // Whoever looks on sees the message, whatever it goes out as.
+    let message = |payload: &str| Answer::Message {
+        kind: Kind::Text,
+        time_us: 7,
+        payload: payload.into(),
+    };
+    let shown = [message(&long), message(&long), message("short")];
+    assert_eq!(tail.answers()[1..], shown);
 }

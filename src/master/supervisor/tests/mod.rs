@@ -1,5 +1,6 @@
 //! Single stories of the supervisor; `tests/sim` tells random ones.
 
+mod mercy;
 mod reload;
 mod scale;
 
@@ -122,6 +123,7 @@ const LOADED: Event = Event::ConfigLoaded {
     wanted: Wanted {
         processes: None,
         drain_timeout_ms: 5_000,
+        mercy_ms: 0,
         settle_ms: 1_000,
     },
 };

@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// A reload that has left nothing behind.
+fn reload_done(generation: u32) -> Action {
+    Action::Tell(Notice::ReloadDone {
+        change: RELOAD,
+        generation,
+        leftovers: Leftovers::default(),
+    })
+}
+
 /// Runs a reload to its end; every replacement boots.
 fn finish_reload(bench: &mut Bench, generation: u32) {
     for _ in 0..10 {
@@ -37,6 +46,7 @@ fn a_reload_replaces_one_after_the_other() {
         slot: 1,
         by: Some(3),
         code: 1012,
+        mercy_ms: 0,
         timeout_ms: 5_000
     }));
     assert_eq!(bench.names(), ["draining", "serving", "serving"]);
@@ -47,10 +57,8 @@ fn a_reload_replaces_one_after_the_other() {
     bench.event(Event::Ready { slot: 1 });
     bench.later(5_000);
     let actions = bench.exit(2, Exit::Code(0));
-    let change = RELOAD;
-    let generation = 2;
     assert!(
-        actions.contains(&Action::Tell(Notice::ReloadDone { change, generation })),
+        actions.contains(&reload_done(2)),
         "the time counts from when it was ready"
     );
     assert_eq!(bench.names(), ["serving", "empty", "serving"]);
@@ -109,6 +117,31 @@ fn a_replacement_that_dies_while_it_takes_over_is_rolled_back() {
     bench.later(1_000);
     assert_eq!(bench.supervisor.phase_name(), "running");
     assert_eq!(bench.names(), ["empty", "serving", "serving"]);
+}
+
+#[test]
+fn a_replacement_that_was_killed_does_not_count_as_settled() {
+    for before_the_old_one_left in [true, false] {
+        let mut bench = Bench::running(2);
+        bench.reload();
+        bench.event(Event::Ready { slot: 3 });
+        if before_the_old_one_left {
+            bench.event(Event::Stuck { slot: 3 });
+        }
+        assert_eq!(forks(&bench.exit(1, Exit::Code(0))), []);
+        bench.event(Event::Stuck { slot: 3 });
+        assert_eq!(forks(&bench.later(1_000)), []);
+        let exit = Exit::Signal(9);
+        let actions = bench.exit(3, exit);
+        assert!(actions.contains(&Action::Tell(Notice::ReloadFailed {
+            change: RELOAD,
+            generation: 2,
+            slot: 3,
+            exit: Some(exit)
+        })));
+        assert_eq!(forks(&actions), [(3, 1)]);
+        assert_eq!(bench.supervisor.phase_name(), "running");
+    }
 }
 
 #[test]
@@ -246,10 +279,7 @@ fn an_old_worker_that_hangs_while_its_replacement_boots_is_not_respawned() {
     assert_eq!(bench.names(), ["killed", "booting"]);
     bench.event(Event::Ready { slot: 2 });
     bench.exit(1, Exit::Signal(9));
-    let change = RELOAD;
-    let generation = 2;
-    let done = Action::Tell(Notice::ReloadDone { change, generation });
-    assert!(bench.later(1_000).contains(&done));
+    assert!(bench.later(1_000).contains(&reload_done(2)));
     assert_eq!(bench.names(), ["empty", "serving"]);
 }
 

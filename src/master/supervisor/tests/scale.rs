@@ -7,7 +7,11 @@ fn scale(processes: u16) -> Event {
 }
 
 fn scaled(serving: u16, wanted: u16) -> Action {
-    Action::Tell(Notice::Scaled { serving, wanted })
+    Action::Tell(Notice::Scaled {
+        serving,
+        wanted,
+        leftovers: Leftovers::default(),
+    })
 }
 
 #[test]
@@ -27,6 +31,7 @@ fn one_fewer_hands_its_clients_over() {
         slot: 3,
         by: None,
         code: 1012,
+        mercy_ms: 0,
         timeout_ms: 5_000
     }));
     assert!(!actions.contains(&scaled(2, 2)));
@@ -57,6 +62,23 @@ fn who_does_not_serve_goes_first() {
         bench.names(),
         ["empty", "serving", "empty", "empty", "empty"]
     );
+}
+
+#[test]
+fn who_is_only_being_forked_goes_before_the_last_one_that_serves() {
+    let mut bench = Bench::with_slots(2, 5).run(2);
+    bench.event(Event::Renew { slot: 1 });
+    bench.event(Event::Ready { slot: 3 });
+    bench.exit(1, Exit::Code(0));
+    bench.event(scale(1));
+    // The crash comes when the renewal is done, and one worker is too many.
+    bench.now_ms += 1_000;
+    let actions = bench.exit(2, CRASH);
+    assert_eq!(forks(&actions), [(2, 1)]);
+    assert!(actions.contains(&Action::Stop { slot: 2 }));
+    let expected = ["empty", "stopping", "serving", "empty", "empty"];
+    assert_eq!(bench.names(), expected);
+    assert!(bench.exit(2, Exit::Code(0)).contains(&scaled(1, 1)));
 }
 
 #[test]
@@ -99,6 +121,7 @@ fn a_configuration_may_want_another_number() {
         wanted: Wanted {
             processes: Some(1),
             drain_timeout_ms: 7,
+            mercy_ms: 0,
             settle_ms: 0,
         },
     });
@@ -110,6 +133,7 @@ fn a_configuration_may_want_another_number() {
         slot: 3,
         by: None,
         code: 1012,
+        mercy_ms: 0,
         timeout_ms: 7
     }));
 }
@@ -163,6 +187,7 @@ fn a_renewal_replaces_one_worker() {
         slot: 2,
         by: Some(3),
         code: 1012,
+        mercy_ms: 0,
         timeout_ms: 5_000
     }));
     bench.exit(1, CRASH);

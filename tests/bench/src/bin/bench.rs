@@ -9,7 +9,7 @@ use std::time::Duration;
 use bellwether_bench::cases::{self, Case, Contestant, Peers};
 use bellwether_bench::load::Report;
 use bellwether_bench::options::Options;
-use bellwether_bench::server::Machine;
+use bellwether_bench::server::{Machine, Server};
 use bellwether_bench::table::{Row, head, section};
 use bellwether_bench::{Failure, process};
 
@@ -71,7 +71,7 @@ fn main() -> Result<(), Failure> {
 
 fn run(machine: &Machine, case: &Case, effort: &Effort) -> Vec<Row> {
     let row = |contestant: &Contestant| Row {
-        name: contestant.program.name.clone(),
+        name: contestant.name.clone(),
         reports: Vec::new(),
         failure: None,
         goal: contestant.goal,
@@ -110,11 +110,12 @@ fn measure(
     } else {
         &machine.server_cores
     };
-    let server = machine.start(&contestant.program, cores)?;
+    let start = |program| machine.start(program, cores);
+    let server = contestant.server.as_ref().map(start).transpose()?;
     let mut load = case.load.clone();
-    if let Some(post) = &contestant.program.post {
-        load.extend(["--post".into(), post.clone()]);
-    }
+    load.extend_from_slice(&contestant.load);
+    let post = contestant.server.as_ref().and_then(|one| one.post.clone());
+    load.extend(post.into_iter().flat_map(|path| ["--post".into(), path]));
     for (name, time) in [
         ("--warm-ms", effort.warm),
         ("--measured-ms", effort.measured),
@@ -122,10 +123,11 @@ fn measure(
         load.extend([name.into(), time.as_millis().to_string()]);
     }
     let report = machine.load(
-        server.target(),
+        case.generator,
+        server.as_ref().map(Server::target),
         &load,
         effort.warm + 2 * effort.measured + case.extra,
     )?;
-    server.stop()?;
+    server.map_or(Ok(()), Server::stop)?;
     Ok(report)
 }

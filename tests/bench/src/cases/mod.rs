@@ -16,7 +16,9 @@ use crate::{Failure, process};
 pub struct Case {
     /// What it is, with the unit of the figure.
     pub title: String,
-    /// Mode and numbers for the generator.
+    /// The program that makes the load and measures.
+    pub generator: &'static str,
+    /// Mode and numbers for it.
     pub load: Vec<String>,
     /// The figure of the report that is shown.
     pub figure: &'static str,
@@ -34,13 +36,28 @@ pub struct Case {
     pub extra: Duration,
 }
 
-/// A server and what it should reach.
+/// One that takes part and what it should reach.
 #[derive(Debug, Clone)]
 pub struct Contestant {
-    /// The server.
-    pub program: Program,
+    /// Its name in the table.
+    pub name: String,
+    /// The server; none: the generator does the work alone, on all cores.
+    pub server: Option<Program>,
+    /// What the generator is told for this one besides.
+    pub load: Vec<String>,
     /// Its goal.
     pub goal: Option<Goal>,
+}
+
+impl Contestant {
+    fn new(program: Program, goal: Option<Goal>) -> Self {
+        Self {
+            name: program.name.clone(),
+            server: Some(program),
+            load: Vec::new(),
+            goal,
+        }
+    }
 }
 
 /// Servers that may take part besides Bellwether and the bare peers.
@@ -100,10 +117,7 @@ impl Peers {
             path: Some("/bench".into()),
             post: None,
         };
-        Ok(Some(Contestant {
-            program,
-            goal: None,
-        }))
+        Ok(Some(Contestant::new(program, None)))
     }
 
     fn nchan(&self, machine: &Machine) -> Result<Option<Contestant>, Failure> {
@@ -139,10 +153,7 @@ impl Peers {
             path: Some("/listen".into()),
             post: Some("/publish".into()),
         };
-        Ok(Some(Contestant {
-            program,
-            goal: None,
-        }))
+        Ok(Some(Contestant::new(program, None)))
     }
 }
 
@@ -155,10 +166,7 @@ fn bare(name: &str) -> Result<Contestant, Failure> {
         path: None,
         post: None,
     };
-    Ok(Contestant {
-        program,
-        goal: None,
-    })
+    Ok(Contestant::new(program, None))
 }
 
 fn bellwether(
@@ -181,7 +189,7 @@ fn served_by(
     let mut command = vec![beside(server)?.display().to_string()];
     let run_dir = machine.folder.join("run").display().to_string();
     command.extend(["--socket", "127.0.0.1:0", "--run-dir", &run_dir].map(str::to_owned));
-    command.extend(options.split_whitespace().map(str::to_owned));
+    command.extend(words(options));
     let program = Program {
         name: name.into(),
         command,
@@ -189,12 +197,16 @@ fn served_by(
         path: Some("/bench".into()),
         post: None,
     };
-    Ok(Contestant { program, goal })
+    Ok(Contestant::new(program, goal))
 }
 
 const ECHO: &str = "--processes 1 --app echo";
 const FAN: &str = "--processes 1 --clients-publish";
 const FAN_TWO: &str = "--processes 2 --clients-publish";
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
 
 fn case(
     title: &str,
@@ -203,9 +215,10 @@ fn case(
     scale: f64,
     contestants: Vec<Contestant>,
 ) -> Case {
-    let load = load.split_whitespace().map(str::to_owned).collect();
+    let load = words(load);
     Case {
         title: title.into(),
+        generator: "load",
         load,
         figure,
         scale,
@@ -230,6 +243,7 @@ pub fn all(machine: &Machine, peers: &Peers, stall: Duration) -> Result<Vec<Case
     cases.push(streams::stalled(machine, stall)?);
     cases.push(streams::area(machine)?);
     cases.push(streams::crowd(machine)?);
+    cases.push(streams::log());
     Ok(cases)
 }
 

@@ -1,8 +1,8 @@
-//! Cases of a fixed rate, of clients that stop reading, of areas, and of many publishers.
+//! Cases of a fixed rate, of clients that stop reading, of areas, and of many publishers, with a server or without.
 
 use std::time::Duration;
 
-use super::{Case, Contestant, FAN, FAN_TWO, Peers, bellwether, case, served_by};
+use super::{Case, Contestant, FAN, FAN_TWO, Peers, bellwether, case, served_by, words};
 use crate::server::Machine;
 use crate::table::{Goal, Note};
 use crate::{Failure, process};
@@ -103,8 +103,8 @@ pub(super) fn stalled(machine: &Machine, stall: Duration) -> Result<Case, Failur
         note("missed each", "stalled_missed", 1.0, None),
         note("got each", "stalled_received", 1.0, None),
     ];
-    case.rounds_max = 2;
-    case.extra = stall + Duration::from_secs(5);
+    case.rounds_max = 3;
+    case.extra = 2 * stall + Duration::from_secs(5);
     Ok(case)
 }
 
@@ -157,4 +157,32 @@ pub(super) fn crowd(machine: &Machine) -> Result<Case, Failure> {
         ),
     ];
     Ok(case)
+}
+
+/// No server and no sockets: processes that publish straight into the log, and two that read and check everything.
+pub(super) fn log() -> Case {
+    let contestant = |name: &str, load| Contestant {
+        name: name.into(),
+        server: None,
+        load: words(load),
+        goal: None,
+    };
+    let mut case = case(
+        "straight into the log, 128 B: CPU ns/publish",
+        "--bytes 128 --readers 2",
+        "cpu_ns_per_message",
+        1.0,
+        vec![
+            contestant("1 process", "--publishers 1"),
+            contestant("8 processes", "--publishers 8"),
+            contestant("8 that never sleep", "--publishers 8 --never-sleep"),
+        ],
+    );
+    case.generator = "log-load";
+    case.notes = vec![
+        note("lost", "lost", 1.0, Some(0.0)),
+        note("one order for all: checked, readers", "readers", 1.0, None),
+        note("would block, times/publish", "would_block", 1.0, None),
+    ];
+    case
 }

@@ -7,6 +7,7 @@ use super::{BUFFER_BYTES, MASK, Moment, Report, STALL, Target};
 use crate::frames::Template;
 use crate::histogram::Histogram;
 use crate::link::{Link, Received};
+use crate::numbers::Numbers;
 use crate::sockets::{Poll, Ready, Sources};
 use crate::{Failure, process};
 
@@ -32,8 +33,7 @@ pub struct Plan {
 
 struct Client {
     link: Link,
-    /// What has come of a frame.
-    partial: Vec<u8>,
+    numbers: Numbers,
     /// How many messages it has got.
     received: u64,
     /// How many it has sent, and how many of its own it has got; when the oldest of the others left.
@@ -84,7 +84,7 @@ impl<'p> Run<'p> {
             poll.add(link.stream(), number)?;
             clients.push(Client {
                 link,
-                partial: Vec::new(),
+                numbers: Numbers::default(),
                 received: 0,
                 sent: 0,
                 own: 0,
@@ -176,37 +176,16 @@ impl<'p> Run<'p> {
                 Received::Nothing => break,
                 Received::End => return Err("the server closed a connection".into()),
             };
-            self.take(number, read)?;
+            let client = &mut self.clients[number];
+            let stamps = client.numbers.take(&self.buffer[..read], &self.expected)?;
+            for stamp in stamps {
+                self.message(number, stamp)?;
+            }
             if read < self.buffer.len() {
                 break;
             }
         }
         self.refill(number)
-    }
-
-    /// Takes the frames that are complete with the first `read` bytes of the buffer.
-    fn take(&mut self, number: usize, read: usize) -> Result<(), Failure> {
-        let mut bytes = std::mem::take(&mut self.clients[number].partial);
-        bytes.extend_from_slice(&self.buffer[..read]);
-        let mut rest = bytes.as_slice();
-        while let Some((&first, &second)) = rest.first().zip(rest.get(1)) {
-            let control = first & 0x8 != 0;
-            let frame_bytes = if control {
-                2 + usize::from(second & 0x7f)
-            } else {
-                self.expected.frame_bytes()
-            };
-            let Some((frame, behind)) = rest.split_at_checked(frame_bytes) else {
-                break;
-            };
-            if !control {
-                let stamp = self.expected.number_in(frame).ok_or("a frame is wrong")?;
-                self.message(number, stamp)?;
-            }
-            rest = behind;
-        }
-        self.clients[number].partial = rest.to_vec();
-        Ok(())
     }
 
     fn message(&mut self, number: usize, stamp: u64) -> Result<(), Failure> {

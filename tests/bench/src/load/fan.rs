@@ -1,13 +1,12 @@
 //! Mode `fan`: one publisher, many subscribers, a closed loop. Every subscriber must get every message once and in
 //! order.
 
-use std::collections::VecDeque;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use super::flight::{Flight, Reader};
 use super::{BUFFER_BYTES, MASK, Moment, Report, STALL, Target};
-use crate::frames::{Checker, Template};
-use crate::histogram::Histogram;
+use crate::frames::Template;
 use crate::link::{Link, Received};
 use crate::sockets::{Poll, Ready, Sources};
 use crate::{Failure, process};
@@ -58,18 +57,14 @@ struct Run<'p> {
     plan: &'p Plan,
     target: &'p Target,
     poll: Poll,
-    clients: Vec<(Link, Checker)>,
-    publisher: Link,
-    publisher_checker: Checker,
+    clients: Vec<Reader>,
+    publisher: Reader,
     responses: Vec<u8>,
     outgoing: Template,
     expected: Template,
-    /// Departure and missing deliveries of each message that somebody still misses, oldest first.
-    open: VecDeque<(Instant, usize)>,
-    published: u64,
+    flight: Flight,
     first: u64,
     publishing: bool,
-    latency: Histogram,
     memory: Memory,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
@@ -115,16 +110,17 @@ pub fn run(target: &Target, plan: &Plan) -> Result<Report, Failure> {
     let pids = process::tree(target.pid)?;
     run.memory.before(&pids)?;
     run.publish_for(plan.warm)?;
-    run.latency.clear();
+    run.flight.latency.clear();
     let (start, before) = (Moment::now(&pids)?, run.deliveries());
-    let published = run.published;
+    let published = run.flight.departed();
     run.publish_for(plan.measured)?;
     let mut report = start.report(
         &Moment::now(&pids)?,
         run.deliveries() - before,
-        &run.latency,
+        &run.flight.latency,
     );
-    report.add("published", (run.published - published) as f64);
+    let published = run.flight.departed() - published;
+    report.add("published", published as f64);
     report.add("private_growth", run.memory.growth() as f64);
     Ok(report)
 }
@@ -135,8 +131,8 @@ impl<'p> Run<'p> {
         let mut sources = Sources::new();
         let mut clients = Vec::with_capacity(plan.subscribers);
         for number in 0..plan.subscribers {
-            clients.push((greeted(target, &mut sources)?, Checker::default()));
-            poll.add(clients[number].0.stream(), number)?;
+            clients.push(Reader::new(greeted(target, &mut sources)?));
+            poll.add(clients[number].link.stream(), number)?;
         }
         let publisher = match plan.publisher {
             Publisher::Frames => greeted(target, &mut sources)?,
@@ -153,16 +149,13 @@ impl<'p> Run<'p> {
             target,
             poll,
             clients,
-            publisher,
-            publisher_checker: Checker::default(),
+            publisher: Reader::new(publisher),
             responses: Vec::new(),
             outgoing,
             expected: Template::server(plan.payload_bytes),
-            open: VecDeque::new(),
-            published: 0,
+            flight: Flight::default(),
             first: 0,
             publishing: true,
-            latency: Histogram::default(),
             memory: Memory::default(),
             buffer: vec![0; BUFFER_BYTES],
             scratch: Vec::new(),
@@ -171,12 +164,8 @@ impl<'p> Run<'p> {
 
     /// All messages that anybody has got; a server may send the publisher its own as well.
     fn deliveries(&self) -> u64 {
-        let subscribers: u64 = self
-            .clients
-            .iter()
-            .map(|(_, checker)| checker.received())
-            .sum();
-        subscribers + self.publisher_checker.received()
+        let subscribers: u64 = self.clients.iter().map(Reader::received).sum();
+        subscribers + self.publisher.received()
     }
 
     /// Publishes for so long, then waits until everybody has everything.
@@ -186,7 +175,7 @@ impl<'p> Run<'p> {
         self.refill()?;
         let mut ready: Vec<Ready> = Vec::new();
         let mut last_progress = Instant::now();
-        while self.publishing || !self.open.is_empty() {
+        while self.publishing || self.flight.missing() > 0 {
             ready.clear();
             ready.extend(self.poll.wait(Some(50))?);
             let now = Instant::now();
@@ -207,7 +196,7 @@ impl<'p> Run<'p> {
             if now - last_progress > STALL {
                 return Err(format!(
                     "{} messages did not reach everybody within {STALL:?}",
-                    self.open.len()
+                    self.flight.missing()
                 )
                 .into());
             }
@@ -218,96 +207,65 @@ impl<'p> Run<'p> {
     fn refill(&mut self) -> Result<(), Failure> {
         let done = match self.plan.pace {
             Pace::First => self.first,
-            Pace::All => self.published - self.open.len() as u64,
+            Pace::All => self.flight.departed() - self.flight.missing(),
         };
-        if !self.publishing || self.published >= done + self.plan.window {
+        if !self.publishing || self.flight.departed() >= done + self.plan.window {
             return Ok(());
         }
         let now = Instant::now();
         self.scratch.clear();
-        while self.published < done + self.plan.window {
+        while self.flight.departed() < done + self.plan.window {
+            let number = self.flight.depart(now, self.clients.len());
             if let Publisher::Post(path) = &self.plan.publisher {
                 let (host, bytes) = (self.target.address, self.plan.payload_bytes);
                 let head = format!(
                     "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {bytes}\r\n\r\n"
                 );
                 self.scratch.extend_from_slice(head.as_bytes());
-                self.expected
-                    .append_payload(self.published, &mut self.scratch);
+                self.expected.append_payload(number, &mut self.scratch);
             } else {
-                self.outgoing.append(self.published, &mut self.scratch);
+                self.outgoing.append(number, &mut self.scratch);
             }
-            self.open.push_back((now, self.clients.len()));
-            self.published += 1;
         }
-        self.publisher.send(&self.scratch)
+        self.publisher.link.send(&self.scratch)
     }
 
     fn serve_subscriber(&mut self, event: &Ready) -> Result<(), Failure> {
         if !event.readable {
             return Ok(());
         }
-        loop {
-            let (link, checker) = &mut self.clients[event.number];
-            let read = match link.receive(&mut self.buffer) {
-                Received::Bytes(read) => read,
-                Received::Nothing => return Ok(()),
-                Received::End => return Err("the server closed a subscriber's connection".into()),
-            };
-            let before = checker.received();
-            checker.check(&self.buffer[..read], &self.expected)?;
-            let after = checker.received();
-            self.delivered(before, after)?;
-            if read < self.buffer.len() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// A subscriber has got the messages from `before` up to but not including `after`.
-    fn delivered(&mut self, before: u64, after: u64) -> Result<(), Failure> {
-        if after > self.published {
-            return Err("the server delivered what was never published".into());
-        }
-        let now = Instant::now();
-        let oldest = self.published - self.open.len() as u64;
-        for number in before..after {
-            let at = usize::try_from(number - oldest)?;
-            let (departure, missing) = &mut self.open[at];
-            *missing -= 1;
-            self.latency.record((now - *departure).as_nanos() as u64, 1);
-        }
-        while self.open.front().is_some_and(|(_, missing)| *missing == 0) {
-            self.open.pop_front();
-        }
-        self.first = self.first.max(after);
+        let client = &mut self.clients[event.number];
+        let numbers = client.read(&mut self.buffer, &self.expected)?;
+        self.first = self.first.max(numbers.end);
+        self.flight.arrive(numbers)?;
         self.refill()
     }
 
     fn serve_publisher(&mut self, event: &Ready) -> Result<(), Failure> {
-        if event.writable && self.publisher.is_clogged() {
-            self.publisher.flush()?;
+        if event.writable && self.publisher.link.is_clogged() {
+            self.publisher.link.flush()?;
         }
         if !event.readable {
             return Ok(());
         }
+        match self.plan.publisher {
+            Publisher::Frames => {
+                self.publisher.read(&mut self.buffer, &self.expected)?;
+                Ok(())
+            }
+            Publisher::Post(_) => self.read_responses(),
+        }
+    }
+
+    fn read_responses(&mut self) -> Result<(), Failure> {
         loop {
-            let read = match self.publisher.receive(&mut self.buffer) {
-                Received::Bytes(read) => read,
+            match self.publisher.link.receive(&mut self.buffer) {
+                Received::Bytes(read) => self.responses.extend_from_slice(&self.buffer[..read]),
                 Received::Nothing => return Ok(()),
                 Received::End => return Err("the server closed the publisher's connection".into()),
-            };
-            match self.plan.publisher {
-                Publisher::Frames => {
-                    self.publisher_checker
-                        .check(&self.buffer[..read], &self.expected)?;
-                }
-                Publisher::Post(_) => {
-                    self.responses.extend_from_slice(&self.buffer[..read]);
-                    while let Some(used) = response_bytes(&self.responses)? {
-                        self.responses.drain(..used);
-                    }
-                }
+            }
+            while let Some(used) = response_bytes(&self.responses)? {
+                self.responses.drain(..used);
             }
         }
     }

@@ -5,6 +5,7 @@
 pub mod crowd;
 pub mod echo;
 pub mod fan;
+mod flight;
 pub mod handshake;
 pub mod idle;
 pub mod stream;
@@ -62,6 +63,19 @@ impl Target {
     /// The same.
     pub fn link(&self, sources: &mut Sources) -> Result<Link, Failure> {
         Link::new(self.connect(sources)?)
+    }
+
+    /// The same for the command line of the generator.
+    pub fn arguments(&self) -> Vec<String> {
+        let path = self.path.iter().map(|path| ("--path", path.clone()));
+        [
+            ("--address", self.address.to_string()),
+            ("--pid", self.pid.to_string()),
+        ]
+        .into_iter()
+        .chain(path)
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect()
     }
 
     /// What must come back for what is sent with [`MASK`]: a bare peer returns it as it is.

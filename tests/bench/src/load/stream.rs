@@ -1,13 +1,12 @@
 //! Mode `stream`: messages leave at a fixed rate, whoever is slow. Every subscriber that reads must get every message
 //! once and in order; some may stop reading for a while, and what those get is counted.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::flight::{Flight, Reader};
 use super::trace::Trace;
 use super::{BUFFER_BYTES, MASK, Moment, Report, STALL, Target};
-use crate::frames::{Checker, Template};
-use crate::histogram::Histogram;
+use crate::frames::Template;
 use crate::link::{Link, Received};
 use crate::sockets::{Poll, Ready, Sources};
 use crate::survey::Survey;
@@ -15,10 +14,9 @@ use crate::{Failure, process};
 
 /// Between two looks at the clock; so many messages as are due then leave together.
 const TICK_MS: u16 = 1;
-/// Latencies are compared by the median of such windows: other work on the machine spoils some of them.
-const LATENCY_WINDOW: Duration = Duration::from_millis(500);
-/// Windows before anybody stalls.
-const WINDOWS_BEFORE: u32 = 6;
+/// Latencies are compared by the median of such windows: other work on the machine spoils some of them. Each is long
+/// enough for its 99th percentile to be more than its worst message.
+const LATENCY_WINDOW: Duration = Duration::from_secs(1);
 /// How long messages still leave after the stalled ones read again.
 const AFTER: Duration = Duration::from_secs(1);
 
@@ -43,12 +41,6 @@ pub struct Plan {
     pub trace: bool,
 }
 
-/// A subscriber that reads all the time.
-struct Reader {
-    link: Link,
-    checker: Checker,
-}
-
 /// A subscriber that stops.
 struct Sleeper {
     link: Link,
@@ -62,18 +54,15 @@ struct Run<'p> {
     readers: Vec<Reader>,
     sleepers: Vec<Sleeper>,
     asleep: bool,
-    publisher: Link,
-    publisher_checker: Checker,
+    publisher: Reader,
     outgoing: Template,
     expected: Template,
-    /// When each message that some reader misses was due, and how many miss it; oldest first.
-    open: VecDeque<(Instant, usize)>,
-    published: u64,
+    /// Messages depart when they are due; those that sleep do not count.
+    flight: Flight,
     /// When the next message is due; none: no more are.
     due: Option<Instant>,
     clogged_since: Option<Instant>,
     clogged: Duration,
-    latency: Histogram,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
 }
@@ -87,15 +76,15 @@ pub fn run(target: &Target, plan: &Plan) -> Result<Report, Failure> {
     let pids = process::tree(target.pid)?;
     run.due = Some(Instant::now());
     run.turn_for(plan.warm)?;
-    run.latency.clear();
-    let (start, before, published) = (Moment::now(&pids)?, run.deliveries(), run.published);
+    run.flight.latency.clear();
+    let (start, before, published) = (Moment::now(&pids)?, run.deliveries(), run.flight.departed());
     run.turn_for(plan.measured)?;
     let mut report = start.report(
         &Moment::now(&pids)?,
         run.deliveries() - before,
-        &run.latency,
+        &run.flight.latency,
     );
-    let published = (run.published - published) as f64;
+    let published = (run.flight.departed() - published) as f64;
     report.add(
         "published_per_second",
         published / plan.measured.as_secs_f64(),
@@ -125,8 +114,7 @@ impl<'p> Run<'p> {
             poll.add(link.stream(), number)?;
             // Those that stop are the last ones; servers spread both kinds over their processes.
             if number < plan.subscribers.saturating_sub(plan.stalled) {
-                let checker = Checker::default();
-                readers.push(Reader { link, checker });
+                readers.push(Reader::new(link));
             } else {
                 sleepers.push(Sleeper {
                     link,
@@ -143,16 +131,13 @@ impl<'p> Run<'p> {
             readers,
             sleepers,
             asleep: false,
-            publisher,
-            publisher_checker: Checker::default(),
+            publisher: Reader::new(publisher),
             outgoing: Template::client(plan.payload_bytes, MASK),
             expected: Template::server(plan.payload_bytes),
-            open: VecDeque::new(),
-            published: 0,
+            flight: Flight::default(),
             due: None,
             clogged_since: None,
             clogged: Duration::ZERO,
-            latency: Histogram::default(),
             buffer: vec![0; BUFFER_BYTES],
             scratch: Vec::new(),
         })
@@ -160,9 +145,9 @@ impl<'p> Run<'p> {
 
     /// All messages that anybody has got; a server sends the publisher its own as well.
     fn deliveries(&self) -> u64 {
-        let readers: u64 = self.readers.iter().map(|one| one.checker.received()).sum();
+        let readers: u64 = self.readers.iter().map(Reader::received).sum();
         let sleepers: u64 = self.sleepers.iter().map(|one| one.survey.received()).sum();
-        readers + sleepers + self.publisher_checker.received()
+        readers + sleepers + self.publisher.received()
     }
 
     fn trace(&mut self, pids: &[u32], report: &mut Report) -> Result<(), Failure> {
@@ -178,10 +163,11 @@ impl<'p> Run<'p> {
         Ok(())
     }
 
-    /// Some stop reading; what that does to memory, to the others and to the publisher.
+    /// Some stop reading; what that does to memory, to the others and to the publisher. Before it is looked at in the
+    /// same way and for as long as during it.
     fn stall(&mut self, pids: &[u32], report: &mut Report) -> Result<(), Failure> {
         let mut most = 0;
-        let without = self.p99_for(WINDOWS_BEFORE * LATENCY_WINDOW, pids, &mut most)?;
+        let without = self.p99_for(self.plan.stall, pids, &mut most)?;
         let before = process::pss_bytes(pids)?;
         most = before;
         self.clogged = Duration::ZERO;
@@ -217,9 +203,9 @@ impl<'p> Run<'p> {
         let end = Instant::now() + duration;
         let mut windows = Vec::new();
         while Instant::now() < end {
-            self.latency.clear();
+            self.flight.latency.clear();
             self.turn_for(LATENCY_WINDOW)?;
-            windows.push(self.latency.quantile(0.99));
+            windows.push(self.flight.latency.quantile(0.99));
             *most = (*most).max(process::pss_bytes(pids)?);
         }
         windows.sort_unstable();
@@ -247,8 +233,8 @@ impl<'p> Run<'p> {
     fn finish(&mut self) -> Result<(), Failure> {
         self.due = None;
         self.turn_until(|run| {
-            let current = |one: &Sleeper| one.ended || one.survey.next() == run.published;
-            Ok(run.open.is_empty() && run.sleepers.iter().all(current))
+            let current = |one: &Sleeper| one.ended || one.survey.next() == run.flight.departed();
+            Ok(run.flight.missing() == 0 && run.sleepers.iter().all(current))
         })
     }
 
@@ -274,9 +260,8 @@ impl<'p> Run<'p> {
                 self.serve(event)?;
             }
             if last_progress.elapsed() > STALL {
-                return Err(
-                    format!("{} messages are under way for {STALL:?}", self.open.len()).into(),
-                );
+                let missing = self.flight.missing();
+                return Err(format!("{missing} messages are under way for {STALL:?}").into());
             }
         }
         Ok(())
@@ -288,20 +273,19 @@ impl<'p> Run<'p> {
         let interval = Duration::from_secs(1) / u32::try_from(self.plan.rate.max(1))?;
         self.scratch.clear();
         while let Some(due) = self.due.filter(|due| *due <= now) {
-            self.outgoing.append(self.published, &mut self.scratch);
-            self.open.push_back((due, self.readers.len()));
-            self.published += 1;
+            let number = self.flight.depart(due, self.readers.len());
+            self.outgoing.append(number, &mut self.scratch);
             self.due = Some(due + interval);
         }
         if !self.scratch.is_empty() {
-            self.publisher.send(&self.scratch)?;
+            self.publisher.link.send(&self.scratch)?;
             self.watch_publisher(now);
         }
         Ok(())
     }
 
     fn watch_publisher(&mut self, now: Instant) {
-        if self.publisher.is_clogged() {
+        if self.publisher.link.is_clogged() {
             self.clogged_since.get_or_insert(now);
         } else if let Some(since) = self.clogged_since.take() {
             self.clogged += now - since;
@@ -318,39 +302,8 @@ impl<'p> Run<'p> {
     }
 
     fn serve_reader(&mut self, number: usize) -> Result<(), Failure> {
-        loop {
-            let Reader { link, checker } = &mut self.readers[number];
-            let read = match link.receive(&mut self.buffer) {
-                Received::Bytes(read) => read,
-                Received::Nothing => return Ok(()),
-                Received::End => return Err("the server closed a client that reads".into()),
-            };
-            let before = checker.received();
-            checker.check(&self.buffer[..read], &self.expected)?;
-            let after = checker.received();
-            self.delivered(before, after)?;
-            if read < self.buffer.len() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// A reader has got the messages from `before` up to but not including `after`.
-    fn delivered(&mut self, before: u64, after: u64) -> Result<(), Failure> {
-        if after > self.published {
-            return Err("the server delivered what was never published".into());
-        }
-        let now = Instant::now();
-        let oldest = self.published - self.open.len() as u64;
-        for number in before..after {
-            let (due, missing) = &mut self.open[usize::try_from(number - oldest)?];
-            *missing -= 1;
-            self.latency.record((now - *due).as_nanos() as u64, 1);
-        }
-        while self.open.front().is_some_and(|(_, missing)| *missing == 0) {
-            self.open.pop_front();
-        }
-        Ok(())
+        let numbers = self.readers[number].read(&mut self.buffer, &self.expected)?;
+        self.flight.arrive(numbers)
     }
 
     fn serve_sleeper(&mut self, number: usize) -> Result<(), Failure> {
@@ -370,19 +323,11 @@ impl<'p> Run<'p> {
     }
 
     fn serve_publisher(&mut self, event: &Ready) -> Result<(), Failure> {
-        if event.writable && self.publisher.is_clogged() {
-            self.publisher.flush()?;
+        if event.writable && self.publisher.link.is_clogged() {
+            self.publisher.link.flush()?;
             self.watch_publisher(Instant::now());
         }
-        loop {
-            match self.publisher.receive(&mut self.buffer) {
-                Received::Bytes(read) => {
-                    self.publisher_checker
-                        .check(&self.buffer[..read], &self.expected)?;
-                }
-                Received::Nothing => return Ok(()),
-                Received::End => return Err("the server closed the publisher's connection".into()),
-            }
-        }
+        self.publisher.read(&mut self.buffer, &self.expected)?;
+        Ok(())
     }
 }

@@ -18,16 +18,19 @@ async fn chat(mut ws: WebSocket) -> Result<(), Closed> {
     ws.handshake(Accept::default()).await?;
     ws.subscribe(&room)?;
     ws.publish(&room, &Message::text(format!("* {name} is here")))?;
+    let end = talk(&mut ws, &room, &name).await;
+    // However it ended: a client that is gone can still be spoken of.
+    ws.publish(&room, &Message::text(format!("* {name} has left")))?;
+    end
+}
+
+/// Tells the room what a client says, until it goes or is sent away.
+async fn talk(ws: &mut WebSocket, room: &str, name: &str) -> Result<(), Closed> {
     loop {
-        match ws.recv().await {
-            Ok(message) => match message.as_text() {
-                Some(text) => ws.publish(&room, &Message::text(format!("{name}: {text}")))?,
-                None => return ws.close(1003, "only text is understood here"),
-            },
-            // A client that is gone can still be spoken of.
-            Err(_closed) => {
-                return ws.publish(&room, &Message::text(format!("* {name} has left")));
-            }
+        let message = ws.recv().await?;
+        match message.as_text() {
+            Some(text) => ws.publish(room, &Message::text(format!("{name}: {text}")))?,
+            None => return ws.close(1003, "only text is understood here"),
         }
     }
 }

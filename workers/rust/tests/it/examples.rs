@@ -117,7 +117,7 @@ fn all_in_the_room_are_told_who_leaves_it_politely_or_not() {
 }
 
 #[test]
-fn binary_messages_are_refused_by_the_chat_with_1003_and_the_others_stay() {
+fn binary_messages_are_refused_by_the_chat_with_1003_and_the_others_stay_and_are_told() {
     let server = Server::start(CHAT, &["--processes", "2"]);
     let mut room = a_room_full(&server, "/den", &["ann", "ben"]);
     room[0]
@@ -127,6 +127,21 @@ fn binary_messages_are_refused_by_the_chat_with_1003_and_the_others_stay() {
         panic!("a close frame with a code was expected");
     };
     assert_eq!(u16::from(frame.code), 1003);
+    hears(&mut room[1], "* ann has left");
     says(&mut room[1], "still here");
     hears(&mut room[1], "ben: still here");
+}
+
+#[test]
+fn the_room_is_told_also_of_those_whom_the_server_closes() {
+    let server = Server::start(CHAT, &["--processes", "2"]);
+    let mut room = a_room_full(&server, "/den", &["ann", "ben"]);
+    // Behind the head of the message nothing is needed to see that it is too large.
+    let header = [0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    std::io::Write::write_all(room[0].get_mut(), &header).expect("it leaves");
+    let Message::Close(Some(frame)) = room[0].read().expect("a close frame") else {
+        panic!("a close frame with a code was expected");
+    };
+    assert_eq!(u16::from(frame.code), 1009);
+    hears(&mut room[1], "* ann has left");
 }
