@@ -73,7 +73,7 @@ impl Bound {
     }
 
     /// Removes the file of a unix socket, if it is still the one we made.
-    fn remove_file(&self) {
+    pub(super) fn remove_file(&self) {
         let Address::Unix(path) = &self.asked else {
             return;
         };

@@ -165,6 +165,10 @@ impl<'c> Master<'c> {
     pub(super) fn clear(self) {
         let operations = &self.generations.latest().config.operations;
         if operations.vacuum {
+            self.stats
+                .listeners()
+                .iter()
+                .for_each(|bound| bound.remove_file());
             if let Some(path) = &operations.pidfile {
                 place::remove_pidfile(path);
             }

@@ -30,7 +30,7 @@ use crate::sharedarea::{Descriptors, SharedArea};
 use crate::sys::{descriptors, lines};
 
 /// Of this text and of the packets between master and workers.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// What a program says that could take over.
 pub const ACCEPTED: &str = "state accepted";

@@ -275,7 +275,7 @@ fn relative_paths_are_the_same_places_after_a_reload_and_an_upgrade() {
     assert_eq!(pid.trim(), server.pid().to_string());
     server.ask_to_end();
     assert_eq!(server.ended().code(), Some(0));
-    for name in ["a.sock", "api.sock", "pid", "pipe"] {
+    for name in ["a.sock", "api.sock", "stats.sock", "pid", "pipe"] {
         assert!(!app.join(name).exists(), "vacuum: {name}");
     }
 }
