@@ -220,6 +220,7 @@ impl Core {
                     let finished = half.sent as usize + bytes >= half.frame.bytes as usize;
                     trace_half(&mut client.trace, bytes, finished);
                     self.figures.bytes_out += bytes as u64;
+                    self.figures.sends += 1;
                     half.sent += u32::try_from(bytes).unwrap_or(u32::MAX);
                     if half.sent >= half.frame.bytes {
                         behind.half = None;

@@ -131,6 +131,7 @@ impl Client {
     #[inline]
     pub(super) fn count_out(&mut self, bytes: usize, figures: &mut Figures) {
         figures.bytes_out += bytes as u64;
+        figures.sends += 1;
         if let Some(trace) = &mut self.trace {
             trace.traffic.bytes_out += bytes as u64;
         }

@@ -33,6 +33,8 @@ pub struct Figures {
     pub bytes_in: u64,
     /// Bytes sent, those of the log among them.
     pub bytes_out: u64,
+    /// System calls with which they were: one may carry many messages.
+    pub sends: u64,
     /// Pings sent for keeping alive.
     pub pings: u64,
     /// Clients given up because no answer came.
@@ -72,7 +74,7 @@ impl Figures {
     }
 
     /// Where each of them lies in its slot, but for `closes`.
-    fn words(&mut self) -> [(usize, &mut u64); 14] {
+    fn words(&mut self) -> [(usize, &mut u64); 15] {
         [
             (board::FIGURE_REQUESTS, &mut self.requests),
             (board::FIGURE_REQUEST_US, &mut self.request_us),
@@ -88,6 +90,7 @@ impl Figures {
             (board::FIGURE_CLIENTS_GIVEN, &mut self.clients_given),
             (board::FIGURE_CLIENTS_TAKEN, &mut self.clients_taken),
             (board::FIGURE_CLIENTS_RETURNED, &mut self.clients_returned),
+            (board::FIGURE_SENDS, &mut self.sends),
         ]
     }
 

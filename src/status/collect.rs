@@ -158,6 +158,7 @@ impl From<&Figures> for Traffic {
             messages_out: figures.messages_out,
             bytes_in: figures.bytes_in,
             bytes_out: figures.bytes_out,
+            sends: figures.sends,
             pings: figures.pings,
             pong_timeouts: figures.pong_timeouts,
             clients_given: figures.clients_given,
@@ -283,6 +284,7 @@ mod tests {
             clients_given: 5,
             clients_taken: 6,
             clients_returned: 7,
+            sends: 8,
             ..Figures::default()
         };
         more.count_close(1001);
@@ -291,7 +293,7 @@ mod tests {
         let status = collect(&area, &Place::default(), 0);
         let traffic = &status.workers[0].traffic;
         assert_eq!((traffic.clients_given, traffic.clients_taken), (5, 6));
-        assert_eq!(traffic.clients_returned, 7);
+        assert_eq!((traffic.clients_returned, traffic.sends), (7, 8));
         let closes = &traffic.closes;
         assert_eq!((closes["1001"], closes["other"], closes.len()), (1, 1, 2));
     }

@@ -160,6 +160,8 @@ pub struct Traffic {
     pub bytes_in: u64,
     /// Bytes sent.
     pub bytes_out: u64,
+    /// System calls with which they were: one may carry many messages.
+    pub sends: u64,
     /// Pings sent to keep clients alive.
     pub pings: u64,
     /// Clients given up because none was answered.

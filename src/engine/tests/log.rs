@@ -40,6 +40,20 @@ fn who_listens_gets_it_and_nobody_else() {
 }
 
 #[test]
+fn what_waits_for_a_client_leaves_in_one_send() {
+    let mut rig = Rig::new(|_| {});
+    let mut peer = rig.websocket("/news");
+    rig.engine.core.report_figures();
+    let before = rig.area.figures(1).sends;
+    for _ in 0..3 {
+        publish(&mut rig, "news", b"hello");
+    }
+    rig.expect(&mut peer, &b"\x81\x05hello".repeat(3));
+    rig.engine.core.report_figures();
+    assert_eq!(rig.area.figures(1).sends - before, 1);
+}
+
+#[test]
 fn what_was_published_before_is_not_delivered_afterwards() {
     let mut rig = Rig::new(|_| {});
     publish(&mut rig, "news", b"old");

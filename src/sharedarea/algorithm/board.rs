@@ -193,6 +193,7 @@ pub const FIGURE_CLIENTS_GIVEN: usize = 88;
 pub const FIGURE_CLIENTS_TAKEN: usize = 96;
 /// Clients offered to another worker that stayed.
 pub const FIGURE_CLIENTS_RETURNED: usize = 104;
+pub const FIGURE_SENDS: usize = 112;
 /// Sixteen of them: conversations ended with 1000 to 1015.
 pub const FIGURE_CLOSES: usize = 128;
 

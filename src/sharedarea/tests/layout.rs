@@ -142,6 +142,7 @@ fn figures_are_documented() {
             ("clients_given", FIGURE_CLIENTS_GIVEN),
             ("clients_taken", FIGURE_CLIENTS_TAKEN),
             ("clients_returned", FIGURE_CLIENTS_RETURNED),
+            ("sends", FIGURE_SENDS),
             ("closes", FIGURE_CLOSES),
             ("state", NOTE_STATE),
             ("generation", NOTE_GENERATION),

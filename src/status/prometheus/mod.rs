@@ -128,7 +128,7 @@ type WorkerFamily = (
     fn(&WorkerStatus) -> u64,
 );
 
-const WORKER_FAMILIES: [WorkerFamily; 24] = [
+const WORKER_FAMILIES: [WorkerFamily; 25] = [
     ("clients", "gauge", "Connected clients.", |w| {
         w.clients.into()
     }),
@@ -227,6 +227,12 @@ const WORKER_FAMILIES: [WorkerFamily; 24] = [
         "counter",
         "Bytes sent to clients.",
         |w| w.traffic.bytes_out,
+    ),
+    (
+        "sends_total",
+        "counter",
+        "System calls with which they were sent.",
+        |w| w.traffic.sends,
     ),
     (
         "pings_total",

@@ -20,6 +20,7 @@ fn example() -> Status {
                 clients_given: 11,
                 clients_taken: 12,
                 clients_returned: 13,
+                sends: 14,
                 ..Traffic::default()
             },
             ..WorkerStatus::default()
@@ -53,6 +54,7 @@ fn every_sample_follows_its_family() {
         ("clients_given_total", 11),
         ("clients_taken_total", 12),
         ("clients_returned_total", 13),
+        ("sends_total", 14),
     ] {
         let sample = format!("bellwether_worker_{name}{{worker=\"4\"}} {value}\n");
         assert!(page.contains(&sample), "{page}");

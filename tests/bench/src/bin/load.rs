@@ -1,7 +1,7 @@
 //! The load generator: `load MODE --address HOST:PORT --pid PID [...]`, prints one line of `name=value`.
 //!
 //! Modes: `echo` (--connections --in-flight --bytes [--trace]), `fan` (--connections --window --bytes [--pace all]
-//! [--post PATH] [--ask-bytes N]), `stream` (--connections --rate --bytes [--trace] [--stalled N --stall-ms N]), `crowd`
+//! [--post PATH] [--ask-bytes N]), `stream` (--connections --rate --bytes [--run-dir DIR] [--stalled N --stall-ms N]), `crowd`
 //! (--connections --publishers --window --bytes), `idle` (--connections), `handshake` (--connections). With `--path` it speaks websocket, without it
 //! sends the same bytes over bare TCP. Pin it from outside.
 
@@ -26,6 +26,7 @@ fn main() -> Result<(), Failure> {
         "post",
         "ask-bytes",
         "rate",
+        "run-dir",
         "stalled",
         "stall-ms",
         "publishers",
@@ -89,7 +90,7 @@ fn stream_plan(options: &Options, size: &Size) -> Result<stream::Plan, Failure> 
         payload_bytes: size.payload_bytes,
         warm: size.warm,
         measured: size.measured,
-        trace: options.has("trace"),
+        run_dir: options.text("run-dir").map(str::to_owned),
     })
 }
 

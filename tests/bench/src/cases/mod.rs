@@ -187,8 +187,7 @@ fn served_by(
     goal: Option<Goal>,
 ) -> Result<Contestant, Failure> {
     let mut command = vec![beside(server)?.display().to_string()];
-    let run_dir = machine.folder.join("run").display().to_string();
-    command.extend(["--socket", "127.0.0.1:0", "--run-dir", &run_dir].map(str::to_owned));
+    command.extend(["--socket", "127.0.0.1:0", "--run-dir", &run_dir(machine)].map(str::to_owned));
     command.extend(words(options));
     let program = Program {
         name: name.into(),
@@ -198,6 +197,11 @@ fn served_by(
         post: None,
     };
     Ok(Contestant::new(program, goal))
+}
+
+/// The run directory of the servers, one of which runs at a time.
+fn run_dir(machine: &Machine) -> String {
+    machine.folder.join("run").display().to_string()
 }
 
 const ECHO: &str = "--processes 1 --app echo";

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Case, Contestant, FAN, FAN_TWO, Peers, bellwether, case, served_by, words};
+use super::{Case, Contestant, FAN, FAN_TWO, Peers, bellwether, case, run_dir, served_by, words};
+use crate::Failure;
 use crate::server::Machine;
 use crate::table::{Goal, Note};
-use crate::{Failure, process};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -39,27 +39,21 @@ pub(super) fn beside_nchan(machine: &Machine, peers: &Peers) -> Result<Vec<Case>
 
 /// Both workers and the generator share all cores.
 pub(super) fn fast(machine: &Machine) -> Result<Case, Failure> {
-    let trace = process::on_path("strace");
     let mut case = case(
         "1000 clients x 5000/s, 128 B: CPU us/delivery",
-        "stream --bytes 128 --connections 1000 --rate 5000",
+        &format!(
+            "stream --bytes 128 --connections 1000 --rate 5000 --run-dir {}",
+            run_dir(machine)
+        ),
         "cpu_ns_per_message",
         1e3,
         vec![bellwether(machine, "bellwether 2 workers", FAN_TWO, None)?],
     );
-    if trace {
-        case.load.push("--trace".into());
-    }
     case.all_cores = true;
     case.notes = vec![
         note("lost", "lost", 1.0, Some(0.0)),
         note("published/s", "published_per_second", 1.0, None),
-        note(
-            "sends/delivery under strace",
-            "sends_per_delivery",
-            1.0,
-            Some(0.05),
-        ),
+        note("sends/delivery", "sends_per_delivery", 1.0, Some(0.05)),
         note("publisher blocked ms", "publisher_blocked_ms", 1.0, None),
     ];
     Ok(case)

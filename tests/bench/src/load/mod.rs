@@ -8,6 +8,7 @@ pub mod fan;
 mod flight;
 pub mod handshake;
 pub mod idle;
+mod sends;
 pub mod stream;
 mod trace;
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::flight::{Flight, Reader};
-use super::trace::Trace;
+use super::sends::sends;
 use super::{BUFFER_BYTES, MASK, Moment, Report, STALL, Target};
 use crate::frames::Template;
 use crate::link::{Link, Received};
@@ -37,8 +37,8 @@ pub struct Plan {
     pub warm: Duration,
     /// How long everything is counted.
     pub measured: Duration,
-    /// Count the server's sends for as long again.
-    pub trace: bool,
+    /// Ask the server that has this run directory how often it has sent.
+    pub run_dir: Option<String>,
 }
 
 /// A subscriber that stops.
@@ -74,6 +74,8 @@ struct Run<'p> {
 pub fn run(target: &Target, plan: &Plan) -> Result<Report, Failure> {
     let mut run = Run::connect(target, plan)?;
     let pids = process::tree(target.pid)?;
+    let count_sends = || plan.run_dir.as_deref().map(sends).transpose();
+    let (sends_before, all_before) = (count_sends()?, run.deliveries());
     run.due = Some(Instant::now());
     run.turn_for(plan.warm)?;
     run.flight.latency.clear();
@@ -89,8 +91,12 @@ pub fn run(target: &Target, plan: &Plan) -> Result<Report, Failure> {
         "published_per_second",
         published / plan.measured.as_secs_f64(),
     );
-    if plan.trace {
-        run.trace(&pids, &mut report)?;
+    if let Some((before, now)) = sends_before.zip(count_sends()?) {
+        let deliveries = run.deliveries() - all_before;
+        report.add(
+            "sends_per_delivery",
+            (now - before) as f64 / deliveries.max(1) as f64,
+        );
     }
     if plan.stalled > 0 {
         run.stall(&pids, &mut report)?;
@@ -148,19 +154,6 @@ impl<'p> Run<'p> {
         let readers: u64 = self.readers.iter().map(Reader::received).sum();
         let sleepers: u64 = self.sleepers.iter().map(|one| one.survey.received()).sum();
         readers + sleepers + self.publisher.received()
-    }
-
-    fn trace(&mut self, pids: &[u32], report: &mut Report) -> Result<(), Failure> {
-        let mut trace = Trace::attach_to_sends(pids)?;
-        self.turn_until(|_| trace.is_attached())?;
-        let before = self.deliveries();
-        self.turn_for(self.plan.measured)?;
-        let deliveries = self.deliveries() - before;
-        trace.stop()?;
-        self.turn_until(|_| trace.is_gone())?;
-        let sends = trace.calls()? as f64;
-        report.add("sends_per_delivery", sends / deliveries.max(1) as f64);
-        Ok(())
     }
 
     /// Some stop reading; what that does to memory, to the others and to the publisher. Before it is looked at in the

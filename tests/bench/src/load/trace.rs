@@ -20,17 +20,8 @@ pub(super) struct Trace {
 impl Trace {
     /// Starts to attach to these processes and counts all calls.
     pub(super) fn attach(pids: &[u32]) -> Result<Self, Failure> {
-        Self::attach_to("all", pids)
-    }
-
-    /// The same for calls that send.
-    pub(super) fn attach_to_sends(pids: &[u32]) -> Result<Self, Failure> {
-        Self::attach_to("sendto,sendmsg,sendmmsg,write,writev", pids)
-    }
-
-    fn attach_to(calls: &str, pids: &[u32]) -> Result<Self, Failure> {
         let mut command = Command::new("strace");
-        command.args(["-c", "-f", "-e", &format!("trace={calls}")]);
+        command.args(["-c", "-f", "-e", "trace=all"]);
         for pid in pids {
             command.args(["-p", &pid.to_string()]);
         }
