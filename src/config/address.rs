@@ -36,7 +36,7 @@ pub enum AddressError {
     #[error("{0:?} is not an IP address (names are not looked up, except localhost)")]
     BadHost(String),
     /// The path does not fit the kernel's address structure.
-    #[error("the path of a unix socket has at most {UNIX_PATH_BYTES_MAX} bytes")]
+    #[error("the path of a unix socket, seen from /, has at most {UNIX_PATH_BYTES_MAX} bytes")]
     PathTooLong,
 }
 
@@ -59,6 +59,21 @@ impl Address {
         let port = (if digits { port.parse().ok() } else { None })
             .ok_or_else(|| AddressError::BadPort(port.to_owned()))?;
         Ok(Self::Tcp(SocketAddr::new(host_address(host, ipv6)?, port)))
+    }
+
+    /// The same from wherever it is looked at: a relative path begins in `folder`.
+    pub fn seen_from(self, folder: &Path) -> Result<Self, AddressError> {
+        match self {
+            Self::Unix(path) if path.is_relative() => {
+                // The components leave out the "." of "./".
+                let path: PathBuf = folder.join(path).components().collect();
+                if path.as_os_str().len() > UNIX_PATH_BYTES_MAX {
+                    return Err(AddressError::PathTooLong);
+                }
+                Ok(Self::Unix(path))
+            }
+            Self::Unix(_) | Self::Tcp(_) => Ok(self),
+        }
     }
 
     /// The port, for TCP addresses.
@@ -163,6 +178,26 @@ mod tests {
         let long = format!("/{}", "a".repeat(UNIX_PATH_BYTES_MAX));
         assert_eq!(Address::parse(&long, true), Err(AddressError::PathTooLong));
         assert!(Address::parse(&long[..UNIX_PATH_BYTES_MAX], true).is_ok());
+    }
+
+    #[test]
+    fn a_relative_path_becomes_one_that_is_the_same_everywhere() {
+        let seen = |text| {
+            Address::parse(text, true)
+                .unwrap()
+                .seen_from(Path::new("/srv/x"))
+        };
+        for (text, shown) in [
+            ("./a.sock", "/srv/x/a.sock"),
+            ("./b/../a.sock", "/srv/x/b/../a.sock"),
+            ("/run/./a.sock", "/run/./a.sock"),
+            (":80", "[::]:80"),
+        ] {
+            assert_eq!(seen(text).unwrap().to_string(), shown);
+        }
+        let long = format!("./{}", "a".repeat(UNIX_PATH_BYTES_MAX - 6));
+        assert_eq!(seen(&long), Err(AddressError::PathTooLong));
+        assert!(seen(&long[..long.len() - 1]).is_ok());
     }
 
     #[test]

@@ -345,11 +345,11 @@ fn target(matches: &ArgMatches, environment: &Environment) -> Result<Target, Con
         target.instance = Some(name.map_err(|refused| read("instance", text, refused))?);
     }
     if let Some(text) = last("socket") {
-        let address = options::socket_address(text, environment.ipv6);
+        let address = options::socket_address(text, environment.ipv6, &environment.start_dir);
         target.socket = Some(address.map_err(|refused| read("socket", text, refused))?);
     }
     if let Some(text) = last("run-dir") {
-        let dir = options::run_dir(text);
+        let dir = options::run_dir(text, &environment.start_dir);
         target.run_dir = dir.map_err(|refused| read("run-dir", text, refused))?;
     }
     Ok(target)

@@ -14,8 +14,8 @@ pub enum Orphans {
     Exit,
 }
 
-/// Options of supervision and of the place in the system. Relative paths are seen from where the
-/// server was started.
+/// Options of supervision and of the place in the system. Paths are absolute if where the server was
+/// started is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Operations {
     /// Only find out whether the configuration can be used.

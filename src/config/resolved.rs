@@ -194,15 +194,23 @@ impl fmt::Display for AtLine {
 pub struct Draft<'e> {
     pub(super) config: Config,
     pub(super) environment: &'e Environment,
+    /// Where relative paths begin: the folder of `--chdir`, else where the server was started.
+    pub(super) folder: PathBuf,
     pub(super) outbox_bytes_max: Option<usize>,
     pub(super) log_entries: Option<u32>,
 }
 
 /// Applies what was given over the defaults.
 pub fn resolve(settings: &Settings, environment: &Environment) -> Result<Config, ConfigError> {
+    let mut given = settings.0.iter();
+    let folder = match given.rfind(|setting| setting.option.name == "chdir") {
+        Some(chdir) => environment.start_dir.join(&chdir.value),
+        None => environment.start_dir.clone(),
+    };
     let mut draft = Draft {
         config: Config::new(environment),
         environment,
+        folder,
         outbox_bytes_max: None,
         log_entries: None,
     };
@@ -241,11 +249,6 @@ impl Draft<'_> {
                 option: "socket",
                 hint: "say where to listen, for example --socket :3032",
             });
-        }
-        let start_dir = &self.environment.start_dir;
-        let operations = &mut config.operations;
-        for file in [&mut operations.logto, &mut operations.daemonize] {
-            *file = file.take().map(|file| start_dir.join(file));
         }
         config.log_entries = self
             .log_entries

@@ -435,6 +435,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_share_is_used_up_by_bytes_or_by_entries() {
+        let entries = |bytes_each| {
+            let mut share = Share::of_a_turn();
+            std::iter::from_fn(|| (!share.is_used_up()).then(|| share.use_up(bytes_each))).count()
+        };
+        assert_eq!(entries(0) as u64, CATCH_UP_ENTRIES);
+        assert_eq!(entries(CATCH_UP_BYTES / 2), 2);
+        assert_eq!(entries(CATCH_UP_BYTES * 2), 1);
+    }
+
+    #[test]
     fn a_short_send_is_found_in_its_run() {
         let mut run = Run::default();
         for (seq, position, alternate_bytes) in [(3, 100, 0), (5, 110, 4), (6, 500, 0)] {

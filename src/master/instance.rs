@@ -93,24 +93,11 @@ impl Instance {
         if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
             return Err(InstanceError::PathTooLong { path: socket });
         }
-        let system = |doing| {
-            let path = socket.clone();
-            move |source| InstanceError::System {
-                doing,
-                path,
-                source,
-            }
-        };
-        match fs::remove_file(&socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(system("remove")(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(&socket).map_err(system("listen on"))?;
+        unless_missing(fs::remove_file(&socket)).map_err(system("remove", &socket))?;
+        let listener = UnixListener::bind(&socket).map_err(system("listen on", &socket))?;
         listener
             .set_nonblocking(true)
-            .map_err(system("listen on"))?;
+            .map_err(system("listen on", &socket))?;
         let instance = Self {
             name: name.to_owned(),
             folder,
@@ -150,30 +137,17 @@ impl Instance {
     /// memory through this process's descriptor, a file by its own path.
     pub(super) fn link_areas(&self, area: &SharedArea) -> Result<(), InstanceError> {
         let folder = self.folder.join(AREAS);
-        let system = |doing| {
-            let path = folder.clone();
-            move |source| InstanceError::System {
-                doing,
-                path,
-                source,
-            }
-        };
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(system("clear")(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
+        unless_missing(fs::remove_dir_all(&folder)).map_err(system("clear", &folder))?;
         make_private(&folder)?;
         let pid = std::process::id();
         for plain in area.areas() {
             let target = match plain.path() {
-                Some(path) => fs::canonicalize(path).map_err(system("find a file of"))?,
+                Some(path) => fs::canonicalize(path).map_err(system("find a file of", &folder))?,
                 None => format!("/proc/{pid}/fd/{}", plain.fd().as_raw_fd()).into(),
             };
             let names = [Some(plain.id().to_string()), plain.name()];
             for name in names.into_iter().flatten() {
-                symlink(&target, folder.join(name)).map_err(system("make a link in"))?;
+                symlink(&target, folder.join(name)).map_err(system("make a link in", &folder))?;
             }
         }
         Ok(())
@@ -210,29 +184,38 @@ pub fn live(run_dir: &Path) -> io::Result<Vec<(String, UnixStream)>> {
     Ok(found)
 }
 
+/// What the system refused to do with a path.
+fn system(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstanceError {
+    move |source| InstanceError::System {
+        doing,
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+/// What is not there need not be removed.
+fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 fn make_private(path: &Path) -> Result<(), InstanceError> {
-    let system = |doing| {
-        let path = path.to_path_buf();
-        move |source| InstanceError::System {
-            doing,
-            path,
-            source,
-        }
-    };
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent {
-        fs::create_dir_all(parent).map_err(system("make the directory above"))?;
+        fs::create_dir_all(parent).map_err(system("make the directory above", path))?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(system("make the directory")(error));
+            return Err(system("make the directory", path)(error));
         }
         Ok(()) | Err(_) => {}
     }
     // Not through a link: in /tmp somebody else may have put one there.
-    let metadata = fs::symlink_metadata(path).map_err(system("look at"))?;
+    let metadata = fs::symlink_metadata(path).map_err(system("look at", path))?;
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o777);
     if !metadata.is_dir() || owner != geteuid().as_raw() || mode & 0o077 != 0 {
         return Err(InstanceError::NotPrivate {
@@ -246,14 +229,6 @@ fn make_private(path: &Path) -> Result<(), InstanceError> {
 
 /// Takes the record lock of the whole file and writes our process id into it.
 fn lock(path: &Path, name: &str) -> Result<File, InstanceError> {
-    let system = |doing| {
-        let path = path.to_path_buf();
-        move |source| InstanceError::System {
-            doing,
-            path,
-            source,
-        }
-    };
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -261,7 +236,7 @@ fn lock(path: &Path, name: &str) -> Result<File, InstanceError> {
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(system("open"))?;
+        .map_err(system("open", path))?;
     let mut region = libc::flock {
         l_type: F_WRLCK,
         l_whence: SEEK_SET,
@@ -280,10 +255,10 @@ fn lock(path: &Path, name: &str) -> Result<File, InstanceError> {
                 pid,
             });
         }
-        Err(error) => return Err(system("lock")(error.into())),
+        Err(error) => return Err(system("lock", path)(error.into())),
     }
-    file.set_len(0).map_err(system("write"))?;
-    writeln!(file, "{}", std::process::id()).map_err(system("write"))?;
+    file.set_len(0).map_err(system("write", path))?;
+    writeln!(file, "{}", std::process::id()).map_err(system("write", path))?;
     Ok(file)
 }
 

@@ -73,7 +73,7 @@ impl Bound {
     }
 
     /// Removes the file of a unix socket, if it is still the one we made.
-    fn remove_file(&self) {
+    pub(super) fn remove_file(&self) {
         let Address::Unix(path) = &self.asked else {
             return;
         };
@@ -100,10 +100,6 @@ fn inode_of(path: &Path) -> Option<u64> {
 /// The sockets that a configuration wants: those of `there` that are the same, new ones, and all that
 /// the service manager made.
 pub(super) fn bind(config: &Config, there: &[Rc<Bound>]) -> Result<Vec<Rc<Bound>>, BindError> {
-    let options = ListenOptions {
-        backlog: config.listen_backlog,
-        unix_mode: config.chmod_socket,
-    };
     let mut there: Vec<Rc<Bound>> = there.to_vec();
     let mut wanted = Vec::new();
     let clients = config
@@ -112,13 +108,27 @@ pub(super) fn bind(config: &Config, there: &[Rc<Bound>]) -> Result<Vec<Rc<Bound>
         .map(|address| (address, Purpose::Clients));
     let api = config.api.iter().map(|address| (address, Purpose::Api));
     for (address, purpose) in clients.chain(api) {
-        match there.iter().position(|bound| bound.is(address, purpose)) {
-            Some(at) => wanted.push(there.swap_remove(at)),
-            None => wanted.push(Rc::new(Bound::bind(address, purpose, &options)?)),
-        }
+        wanted.push(take_or_bind(address, purpose, &mut there, config)?);
     }
     wanted.extend(there.into_iter().filter(|bound| bound.activated));
     Ok(wanted)
+}
+
+/// The socket of `there` that is the same, or a new one.
+pub(super) fn take_or_bind(
+    address: &Address,
+    purpose: Purpose,
+    there: &mut Vec<Rc<Bound>>,
+    config: &Config,
+) -> Result<Rc<Bound>, BindError> {
+    if let Some(at) = there.iter().position(|bound| bound.is(address, purpose)) {
+        return Ok(there.swap_remove(at));
+    }
+    let options = ListenOptions {
+        backlog: config.listen_backlog,
+        unix_mode: config.chmod_socket,
+    };
+    Ok(Rc::new(Bound::bind(address, purpose, &options)?))
 }
 
 /// A load of the configuration with its sockets.

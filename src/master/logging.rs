@@ -1,13 +1,14 @@
 //! Log lines: `time level role[slot] message`, or the same as a JSON object a line. The request log is
 //! uWSGI's and carries its own time and process. A warning that a worker repeats is written once a second,
-//! with the number of those left out.
+//! with the number of those left out. A reader that does not read holds nobody up: what it does not take
+//! is lost, and told with one line when it reads again.
 //!
 //! It must not know what is logged.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Instant;
 
 use log::kv::{Key, Value, VisitSource, VisitValue};
@@ -17,6 +18,10 @@ use serde_json::{Map, json};
 use super::repeats::Repeats;
 use crate::config::LogFormat;
 use crate::engine::REQUEST_LOG;
+use crate::sys::lines;
+
+/// Pause between two attempts to tell that lines were lost, while nothing is logged.
+const TELL_PAUSE_MS: u64 = 100;
 
 /// The slot of the worker that this process is; 0 for the master.
 static SLOT: AtomicU16 = AtomicU16::new(0);
@@ -24,8 +29,10 @@ static SLOT: AtomicU16 = AtomicU16::new(0);
 /// Starts logging to standard error. `level` comes from the configuration; without it RUST_LOG
 /// decides, and without that it is info.
 pub fn begin(level: Option<LevelFilter>, format: LogFormat) {
+    lines::look();
     let mut builder = env_logger::Builder::new();
     builder.filter_level(LevelFilter::Info);
+    builder.target(env_logger::Target::Pipe(Box::new(StandardError)));
     match level {
         Some(level) => builder.filter_level(level),
         None => builder.parse_default_env(),
@@ -48,6 +55,20 @@ pub fn begin(level: Option<LevelFilter>, format: LogFormat) {
     // A second start, as in tests, leaves the first in place.
     let _already: Result<(), log::SetLoggerError> =
         log::set_boxed_logger(Box::new(Limited::new(logger)));
+}
+
+/// Gets each line as one piece.
+struct StandardError;
+
+impl io::Write for StandardError {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        lines::write(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// From here on this process is the worker of a slot.
@@ -124,10 +145,12 @@ impl<'v> VisitValue<'v> for Field {
     }
 }
 
-/// Writes everything but the repetitions of a worker's warnings.
+/// Writes everything but the repetitions of a worker's warnings, and what nobody reads.
 struct Limited {
     logger: env_logger::Logger,
     repeats: Mutex<Repeats>,
+    /// When it was last tried to tell of lost lines.
+    tried_ms: AtomicU64,
     begun: Instant,
 }
 
@@ -139,6 +162,7 @@ impl Limited {
         Self {
             logger,
             repeats: Mutex::default(),
+            tried_ms: AtomicU64::new(0),
             begun: now(),
         }
     }
@@ -154,7 +178,35 @@ impl Limited {
             .target(record.target())
             .args(args)
             .build();
-        self.logger.log(&counted);
+        self.write(&counted);
+    }
+
+    /// Behind lines that are lost comes their number, or nothing.
+    fn write(&self, record: &Record<'_>) {
+        if self.tell_lost() {
+            self.logger.log(record);
+        } else {
+            lines::lose(1);
+        }
+    }
+
+    /// Tells how many lines are lost, if any; `false` while not even that is taken.
+    fn tell_lost(&self) -> bool {
+        let lost = lines::lost();
+        if lost == 0 {
+            return true;
+        }
+        let args = format_args!("{lost} lines of the log are lost: nobody has read it");
+        let notice = Record::builder()
+            .level(Level::Error)
+            .target("bellwether")
+            .args(args)
+            .build();
+        self.logger.log(&notice);
+        let is_told = lines::lost() == lost;
+        // A notice that was not taken is no loss.
+        lines::tell(if is_told { lost } else { 1 });
+        is_told
     }
 }
 
@@ -172,9 +224,12 @@ impl Log for Limited {
     }
 
     fn log(&self, record: &Record<'_>) {
+        if !self.logger.matches(record) {
+            return;
+        }
         let is_limited = record.level() == Level::Warn && slot() > 0;
-        if !is_limited || !self.logger.matches(record) {
-            return self.logger.log(record);
+        if !is_limited {
+            return self.write(record);
         }
         let site = (
             record.module_path_static().unwrap_or_default(),
@@ -182,17 +237,25 @@ impl Log for Limited {
         );
         // A lock that is poisoned is one of a thread, and there are none.
         let Ok(mut repeats) = self.repeats.lock() else {
-            return self.logger.log(record);
+            return self.write(record);
         };
         match repeats.note(site, self.now_ms(), || record.args().to_string()) {
-            Some(0) => self.logger.log(record),
+            Some(0) => self.write(record),
             Some(left_out) => self.with_count(record, &record.args().to_string(), left_out),
             None => LEFT_OUT.store(true, Ordering::Relaxed),
         }
     }
 
-    /// Tells what was left out of warnings that have not come again. Called each turn.
+    /// Tells what was left out of warnings that have not come again, and what is lost. Called each turn.
     fn flush(&self) {
+        if lines::is_behind() {
+            let now_ms = self.now_ms();
+            let tried_ms = self.tried_ms.load(Ordering::Relaxed);
+            if now_ms >= tried_ms + TELL_PAUSE_MS {
+                self.tried_ms.store(now_ms, Ordering::Relaxed);
+                let _later = lines::finish() && self.tell_lost();
+            }
+        }
         if !LEFT_OUT.load(Ordering::Relaxed) {
             return;
         }

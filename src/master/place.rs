@@ -50,11 +50,7 @@ pub enum Detached {
 /// The file cannot be opened, or the system refuses a process.
 pub fn detach(file: &Path) -> Result<Detached, StartError> {
     // While there is somebody to tell.
-    File::options()
-        .append(true)
-        .create(true)
-        .open(file)
-        .map_err(|error| wrong("daemonize", file.display(), error))?;
+    streams::open_log(file).map_err(|error| wrong("daemonize", file.display(), error))?;
     let begin = || -> io::Result<Detached> {
         let (reader, writer) = super::probe::pipe()?;
         match process::fork(SingleThreaded::prove()?)? {

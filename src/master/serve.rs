@@ -32,11 +32,15 @@ use super::{LoadConfig, logging, notes, place};
 use crate::protocol::websocket::{Codec, Limits};
 use crate::sharedarea::{Participant, SharedArea};
 use crate::status::{self, Status};
+use crate::sys::lines;
 use crate::sys::process::{self, SignalsHeld};
 use crate::worker::{Report, Seat};
 
 /// The loop turns at least this often, so that nothing that was missed is missed for long.
 const WAIT_MS_MAX: u64 = 5_000;
+
+/// As long as log lines are lost, it is tried this often to tell of them.
+const TELL_PAUSE_MS: u64 = 1_000;
 
 /// How the loop ends.
 pub(super) enum Leave {
@@ -161,6 +165,10 @@ impl<'c> Master<'c> {
     pub(super) fn clear(self) {
         let operations = &self.generations.latest().config.operations;
         if operations.vacuum {
+            self.stats
+                .listeners()
+                .iter()
+                .for_each(|bound| bound.remove_file());
             if let Some(path) = &operations.pidfile {
                 place::remove_pidfile(path);
             }
@@ -212,6 +220,7 @@ impl<'c> Master<'c> {
             self.next_look_ms(),
             self.outside.next_timeout_ms(),
             self.stats.next_timeout_ms(),
+            lines::is_behind().then_some(self.now_ms + TELL_PAUSE_MS),
         ];
         let now_ms = self.clock.now_ms();
         let due_ms = due_ms.into_iter().flatten().min();
@@ -331,6 +340,7 @@ impl<'c> Master<'c> {
         if due_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
             self.tell(Event::Timeout)?;
         }
+        log::logger().flush();
         ControlFlow::Continue(())
     }
 
@@ -340,6 +350,7 @@ impl<'c> Master<'c> {
                 Report::Ready => self.tell(Event::Ready { slot })?,
                 Report::Moved => self.tell(Event::Moved { slot })?,
                 Report::Drained => log::debug!("worker {slot} has no clients left"),
+                Report::LinesLost { lines } => lines::lose(lines),
             }
         }
         ControlFlow::Continue(())

@@ -184,8 +184,8 @@ impl Start {
         for bound in &generation.listeners {
             announce(&bound.listener, &generation.config);
         }
-        for listener in start.stats.listeners() {
-            log::info!("statistics are at {}", listener.local_address());
+        for bound in start.stats.listeners() {
+            log::info!("statistics are at {}", bound.listener.local_address());
         }
         Ok(Self {
             starter: launch.starter,
@@ -256,19 +256,15 @@ impl Start {
     ) -> Result<Self, StartError> {
         limit_clients(&mut config, takeover.roster.slots())?;
         let listeners = listeners::bind(&config, &takeover.listeners)?;
-        // A server that runs does not end for want of a reader.
-        let stats = StatsServer::bind(&config).unwrap_or_else(|error| {
-            log::error!("no statistics: {error}");
-            StatsServer::default()
-        });
+        let stats = StatsServer::inherit(&config, takeover.stats, takeover.readers);
         place::become_user(&config.operations, &[])?;
         let area = takeover.area;
-        let participant = join(&area)?;
-        introduce(&takeover.instance, &area);
         let mut control = ControlServer::new(takeover.control, config.message_bytes_max);
-        for (verb, generation) in takeover.waiting {
-            control.adopt(verb, generation);
+        let mut participant = join(&area)?;
+        for (verb, state) in takeover.verbs {
+            control.adopt(verb, state, &mut participant);
         }
+        introduce(&takeover.instance, &area);
         let snapshot = takeover.supervisor;
         let wanted = super::perform::wanted(&config, takeover.processes);
         let number = snapshot.generation();

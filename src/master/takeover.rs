@@ -1,7 +1,8 @@
 //! What a new program takes over from the one before it in the same process: a text in a memory
 //! object, and the descriptors that it names.
 //!
-//! `State` is the format, and its version counts every change of it; `upgrade` writes it. A
+//! `State` is the format, and its version counts every change that a program must know of; what has a
+//! default may be missing, and what a program does not know it leaves alone. `upgrade` writes it. A
 //! program that is only asked whether it could take over reads the same, attaches the shared area, and
 //! changes nothing. It must not know how the program is replaced.
 
@@ -15,19 +16,21 @@ use std::rc::Rc;
 use nix::unistd::{getpid, getppid};
 use serde::{Deserialize, Serialize};
 
+use super::control::VerbState;
 use super::fifo::Fifo;
 use super::instance::Instance;
 use super::letters::Letters;
 use super::listeners::Bound;
 use super::roster::Roster;
+use super::stats::Reader;
 use super::supervisor::Snapshot;
 use crate::config::Address;
 use crate::net;
 use crate::sharedarea::{Descriptors, SharedArea};
-use crate::sys::descriptors;
+use crate::sys::{descriptors, lines};
 
 /// Of this text and of the packets between master and workers.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// What a program says that could take over.
 pub const ACCEPTED: &str = "state accepted";
@@ -44,8 +47,8 @@ pub(super) struct State {
     pub(super) instance: InstanceState,
     /// Listening control socket.
     pub(super) control: RawFd,
-    /// Verbs that wait for a generation.
-    pub(super) waiting: Vec<(RawFd, u32)>,
+    /// Verbs that are connected.
+    pub(super) verbs: Vec<(RawFd, VerbState)>,
     /// Board, log, spool and bell.
     pub(super) area: [RawFd; 4],
     /// Plain areas, in the order of their numbers.
@@ -55,9 +58,26 @@ pub(super) struct State {
     /// Control sockets of the workers, by slot.
     pub(super) controls: Vec<(u16, RawFd)>,
     pub(super) listeners: Vec<ListenerState>,
+    /// Where statistics are.
+    #[serde(default)]
+    pub(super) stats: Vec<ListenerState>,
+    /// Who reads them.
+    #[serde(default)]
+    pub(super) readers: Vec<(RawFd, Reader)>,
     /// The pipe in the run directory.
     pub(super) fifo: RawFd,
     pub(super) letters: Option<(PathBuf, RawFd)>,
+    #[serde(default)]
+    pub(super) lines: LinesState,
+}
+
+/// How log lines leave, and how many have not.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct LinesState {
+    /// A description of standard error that does not block. Who has become another user could not open
+    /// one.
+    pub(super) own: Option<RawFd>,
+    pub(super) lost: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,10 +113,12 @@ pub struct Takeover {
     pub(super) processes: u16,
     pub(super) instance: Instance,
     pub(super) control: UnixListener,
-    pub(super) waiting: Vec<(UnixStream, u32)>,
+    pub(super) verbs: Vec<(UnixStream, VerbState)>,
     pub(super) area: SharedArea,
     pub(super) roster: Roster,
     pub(super) listeners: Vec<Rc<Bound>>,
+    pub(super) stats: Vec<Rc<Bound>>,
+    pub(super) readers: Vec<(OwnedFd, Reader)>,
     pub(super) fifo: Fifo,
     pub(super) letters: Option<Letters>,
 }
@@ -132,25 +154,36 @@ impl Takeover {
         if mailboxes.len() != state.supervisor.slots() {
             return Err("the state does not fit itself".to_owned());
         }
-        let listeners = state.listeners.into_iter().map(take_listener);
-        let listeners = listeners.collect::<Result<_, _>>()?;
-        let mut waiting = Vec::new();
-        for (verb, generation) in state.waiting {
-            waiting.push((UnixStream::from(take(verb)?), generation));
+        let listeners = |states: Vec<ListenerState>| -> Result<Vec<_>, String> {
+            states.into_iter().map(take_listener).collect()
+        };
+        let mut readers = Vec::new();
+        for (fd, reader) in state.readers {
+            readers.push((take(fd)?, reader));
+        }
+        let mut verbs = Vec::new();
+        for (verb, state) in state.verbs {
+            verbs.push((UnixStream::from(take(verb)?), state));
         }
         let letters = match state.letters {
             Some((path, pipe)) => Some(Letters::inherit(path, take(pipe)?)),
             None => None,
         };
+        let own = state.lines.own.map(take).transpose()?;
+        if purpose == Purpose::Start {
+            lines::go_on(own, state.lines.lost);
+        }
         Ok(Self {
             supervisor: state.supervisor,
             processes: state.processes,
             instance: Instance::inherit(state.instance.name, state.instance.folder, lock),
             control: UnixListener::from(take(state.control)?),
-            waiting,
+            verbs,
             area,
             roster: Roster::inherit(controls, mailboxes),
-            listeners,
+            listeners: listeners(state.listeners)?,
+            stats: listeners(state.stats)?,
+            readers,
             fifo: Fifo::inherit(take(state.fifo)?),
             letters,
         })
@@ -176,7 +209,11 @@ fn take_area(area: [RawFd; 4], plain: Vec<RawFd>) -> Result<SharedArea, String> 
         spool: take(spool)?,
         bell: take(bell)?,
     })
-    .map_err(|error| format!("the shared area of the running server cannot be used: {error}"))?;
+    .map_err(|error| {
+        format!(
+            "the shared area of the running server cannot be used: {error}: that takes a restart"
+        )
+    })?;
     let plain: Vec<OwnedFd> = plain.into_iter().map(take).collect::<Result<_, _>>()?;
     area.attach_areas(plain)
         .map_err(|error| format!("an area of the running server cannot be used: {error}"))?;
@@ -249,8 +286,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         assert!(refused("no json").contains("makes no sense"));
-        let empty = format!("{{\"version\": {VERSION}}}");
-        assert!(refused(&empty).contains("makes no sense"));
+        assert!(refused(&format!("{{\"version\": {VERSION}}}")).contains("makes no sense"));
         for variable in ["", "x", "1", "-1", "99999"] {
             assert!(
                 Takeover::read(variable, Purpose::Start).is_err(),

@@ -12,13 +12,14 @@ use std::path::PathBuf;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Pid, getpid, getppid};
 
+use super::listeners::Bound;
 use super::serve::Master;
-use super::takeover::{InstanceState, ListenerState, State, VERSION};
+use super::takeover::{InstanceState, LinesState, ListenerState, State, VERSION};
 use crate::config::Activation;
 use crate::net::Purpose;
-use crate::sys::descriptors;
 use crate::sys::process::{self, SignalsHeld};
 use crate::sys::streams;
+use crate::sys::{descriptors, lines};
 
 /// How this program was started, and so how the next one is.
 #[derive(Debug, Clone)]
@@ -34,15 +35,17 @@ pub struct Program {
 /// What stays open for a new program, and the text about it.
 struct Estate<'m> {
     text: OwnedFd,
+    /// How log lines leave.
+    lines: Option<OwnedFd>,
     kept: Vec<BorrowedFd<'m>>,
 }
 
 impl Estate<'_> {
     fn keep(&self, keep: bool) -> io::Result<()> {
-        descriptors::keep_over_exec(self.text.as_fd(), keep)?;
-        self.kept
-            .iter()
-            .try_for_each(|fd| descriptors::keep_over_exec(*fd, keep))
+        let own = std::iter::once(&self.text).chain(&self.lines);
+        own.map(OwnedFd::as_fd)
+            .chain(self.kept.iter().copied())
+            .try_for_each(|fd| descriptors::keep_over_exec(fd, keep))
     }
 }
 
@@ -107,7 +110,7 @@ impl Master<'_> {
         let mut keep = |fd| keep(&mut kept, fd);
         let area = self.area.fds();
         let snapshot = self.supervisor.snapshot();
-        let listeners = self.generations.latest().listeners.iter();
+        let lines = lines::own();
         let state = State {
             version: VERSION,
             pid: master.as_raw(),
@@ -119,8 +122,8 @@ impl Master<'_> {
                 lock: keep(self.instance.lock()),
             },
             control: keep(self.control.listener()),
-            waiting: (self.control.waiting().into_iter())
-                .map(|(verb, generation)| (keep(verb), generation))
+            verbs: (self.control.verbs())
+                .map(|(verb, state)| (keep(verb), state))
                 .collect(),
             area: [area.board, area.log, area.spool, area.bell].map(&mut keep),
             plain_areas: self.area.area_fds().map(&mut keep).collect(),
@@ -130,26 +133,44 @@ impl Master<'_> {
             controls: (self.roster.controls())
                 .map(|(slot, control)| (slot, keep(control)))
                 .collect(),
-            listeners: listeners
-                .map(|bound| ListenerState {
-                    socket: keep(bound.listener.as_fd()),
-                    asked: bound.asked.to_string(),
-                    api: bound.listener.purpose() == Purpose::Api,
-                    activated: bound.activated,
-                    inode: bound.inode,
-                })
+            listeners: (self.generations.latest().listeners.iter())
+                .map(|bound| listener_state(bound, &mut keep))
+                .collect(),
+            stats: (self.stats.listeners().iter())
+                .map(|bound| listener_state(bound, &mut keep))
+                .collect(),
+            readers: (self.stats.readers())
+                .map(|(fd, reader)| (keep(fd), reader))
                 .collect(),
             fifo: keep(self.outside.as_fd()),
             letters: (self.letters.as_ref())
                 .map(|letters| (letters.path().to_path_buf(), keep(letters.as_fd()))),
+            lines: LinesState {
+                own: lines.as_ref().map(OwnedFd::as_raw_fd),
+                lost: lines::lost(),
+            },
         };
         let text = serde_json::to_vec(&state).map_err(io::Error::other)?;
         let mut file = File::from(memfd_create("bellwether-state", MFdFlags::MFD_CLOEXEC)?);
         file.write_all(&text)?;
         Ok(Estate {
             text: file.into(),
+            lines,
             kept,
         })
+    }
+}
+
+fn listener_state<'m>(
+    bound: &'m Bound,
+    keep: &mut impl FnMut(BorrowedFd<'m>) -> RawFd,
+) -> ListenerState {
+    ListenerState {
+        socket: keep(bound.listener.as_fd()),
+        asked: bound.asked.to_string(),
+        api: bound.listener.purpose() == Purpose::Api,
+        activated: bound.activated,
+        inode: bound.inode,
     }
 }
 

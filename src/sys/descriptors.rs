@@ -70,6 +70,25 @@ pub fn send(
     Ok(())
 }
 
+/// Whether what could not be sent now may be sent later: a buffer is full, too many descriptors are on
+/// their way (unix(7), `ETOOMANYREFS`), or the system or this process is short of something.
+#[must_use]
+pub fn may_pass(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    error.kind() == io::ErrorKind::WouldBlock
+        || matches!(
+            errno,
+            Some(
+                Errno::EINTR
+                    | Errno::ETOOMANYREFS
+                    | Errno::ENOBUFS
+                    | Errno::ENOMEM
+                    | Errno::EMFILE
+                    | Errno::ENFILE
+            )
+        )
+}
+
 /// Takes one packet, if there is one; never blocks.
 ///
 /// # Errors
@@ -85,7 +104,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = space.as_mut_ptr().cast();
-    message.msg_controllen = space.capacity();
+    message.msg_controllen = length(space.capacity())?;
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: the header points to the buffer and the space, which outlive the call, with their sizes.
     let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
@@ -102,6 +121,11 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
     Ok(Received::Packet { bytes, descriptors })
 }
 
+/// A length in the type that the C library at hand has for it.
+fn length<N, T: TryFrom<N>>(bytes: N) -> io::Result<T> {
+    T::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
 /// Owns the descriptors that came with a message. The kernel may have cut their list (too many, or no
 /// more fit into this process); nix gives up on such a message and leaks those that did arrive.
 fn descriptors_of(message: &libc::msghdr) -> Vec<OwnedFd> {
@@ -116,7 +140,8 @@ fn descriptors_of(message: &libc::msghdr) -> Vec<OwnedFd> {
             let data = unsafe { libc::CMSG_DATA(next) }.cast::<RawFd>();
             // SAFETY: only computes a size.
             let header_bytes = unsafe { libc::CMSG_LEN(0) };
-            let data_bytes = control.cmsg_len.saturating_sub(header_bytes as usize);
+            let bytes: usize = length(control.cmsg_len).unwrap_or(0);
+            let data_bytes = bytes.saturating_sub(header_bytes as usize);
             for at in 0..data_bytes / size_of::<RawFd>() {
                 // SAFETY: `at` is below the number of descriptors that the kernel has written.
                 let raw = unsafe { data.wrapping_add(at).read_unaligned() };
@@ -222,6 +247,22 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(may_pass(&error));
+    }
+
+    #[test]
+    fn what_the_system_is_short_of_may_pass_and_what_is_wrong_does_not() {
+        for (errno, passes) in [
+            (Errno::ETOOMANYREFS, true),
+            (Errno::ENOBUFS, true),
+            (Errno::EMFILE, true),
+            (Errno::EMSGSIZE, false),
+            (Errno::EPIPE, false),
+            (Errno::EBADF, false),
+        ] {
+            assert_eq!(may_pass(&errno.into()), passes, "{errno}");
+        }
+        assert!(!may_pass(&io::ErrorKind::NotFound.into()));
     }
 
     #[test]

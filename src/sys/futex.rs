@@ -11,7 +11,7 @@ use nix::errno::Errno;
 /// timeout (`false`) and when the word differs; the caller looks again in every case.
 pub fn wait(word: &AtomicU32, expected: u32, timeout_ms: u32) -> bool {
     let timeout = libc::timespec {
-        tv_sec: libc::time_t::from(timeout_ms / 1000),
+        tv_sec: (timeout_ms / 1000).into(),
         tv_nsec: libc::c_long::from(timeout_ms % 1000) * 1_000_000,
     };
     // SAFETY: the word outlives the call, the timeout is a valid timespec on this stack, and FUTEX_WAIT

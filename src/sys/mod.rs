@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod epoll;
 pub mod futex;
 pub mod limits;
+pub mod lines;
 pub mod memory;
 pub mod process;
 pub mod socket;

@@ -15,6 +15,8 @@ use nix::sys::signal::{self, SigSet, SigmaskHow, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, execve};
 
+use super::lines;
+
 /// A witness that this process has exactly one thread, so that a fork copies all of it.
 ///
 /// With a second thread, a lock it holds at that moment (the allocator's, say) would stay locked in the child for ever.
@@ -80,7 +82,10 @@ pub fn fork(_proof: SingleThreaded) -> io::Result<Fork> {
     // SAFETY: the proof says that no other thread exists whose state the child would miss.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Fork::Parent { child }),
-        ForkResult::Child => Ok(Fork::Child),
+        ForkResult::Child => {
+            lines::begin_anew();
+            Ok(Fork::Child)
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //! that it is given, tells them to go, and ends when they have gone or their time is up.
 //!
 //! ```text
-//! Serving ─ Replace ─▶ Moving ─▶ Mercy ─▶ Draining ─▶ (gone)
-//!     └────── Drain ─────┴─────────┴─────────▲
+//! Serving ─ Replace ─▶ Moving ─▶ Mercy ─▶ Moving ─▶ Draining ─▶ (gone)
+//!     └────── Drain ─────┴─────────┴─────────┴─────────▲
 //! ```
 //!
 //! A stop is more urgent than a replacement: it skips what is left of that, and nobody gets more time
@@ -17,7 +17,7 @@ use crate::config::Orphans;
 use crate::sharedarea::ParticipantState;
 
 use super::Report;
-use super::handover::Departure;
+use super::balance::better_slot;
 use super::run::{Phase, Worker};
 
 /// Close code of a server that stops (RFC 6455 section 7.4.1).
@@ -55,19 +55,39 @@ impl Worker {
         }
         let now_ms = self.engine.now_ms();
         let (mercy_ms, timeout_ms) = (u64::from(mercy_ms), u64::from(timeout_ms));
-        self.phase = Phase::Moving {
-            terms: Terms {
-                code,
-                mercy_until_ms: (mercy_ms > 0).then_some(now_ms + mercy_ms),
-                until_ms: now_ms + mercy_ms + timeout_ms,
-            },
-            // The other half is for those who are left then.
-            until_ms: now_ms + (timeout_ms / 2).max(MOVING_MS_MIN),
+        let terms = Terms {
+            code,
+            mercy_until_ms: (mercy_ms > 0).then_some(now_ms + mercy_ms),
+            until_ms: now_ms + mercy_ms + timeout_ms,
         };
+        self.phase = self.moving(terms, timeout_ms);
         self.close_door()?;
         self.abandon_departure();
-        self.departure = Some(Departure::new(&self.engine, by, usize::MAX));
+        self.begin_departure(by, usize::MAX);
         Ok(())
+    }
+
+    /// From now on everybody is handed over. Half of the time that clients have to leave is for that;
+    /// the other half is for those who are left then.
+    fn moving(&self, terms: Terms, timeout_ms: u64) -> Phase {
+        let until_ms = self.engine.now_ms() + (timeout_ms / 2).max(MOVING_MS_MIN);
+        Phase::Moving { terms, until_ms }
+    }
+
+    /// Mercy is over. Who can be moved by now is, to whoever has the fewest.
+    fn end_mercy(&mut self, terms: Terms) {
+        let terms = Terms {
+            mercy_until_ms: None,
+            ..terms
+        };
+        let timeout_ms = terms.until_ms.saturating_sub(self.engine.now_ms());
+        match better_slot(self.area.participants(), self.slot, u32::MAX) {
+            Some(by) => {
+                self.phase = self.moving(terms, timeout_ms);
+                self.begin_departure(by, usize::MAX);
+            }
+            None => self.dismiss(terms.code, terms.until_ms),
+        }
     }
 
     /// Lets everybody go, in this time or what is left of a time they were given before.
@@ -114,7 +134,7 @@ impl Worker {
             Phase::Mercy(terms) => {
                 let over = terms.mercy_until_ms.is_none_or(|until| now_ms >= until);
                 if over && !self.is_empty() {
-                    self.dismiss(terms.code, terms.until_ms);
+                    self.end_mercy(terms);
                 }
             }
             Phase::Draining { until_ms } => {
@@ -211,9 +231,11 @@ impl Worker {
         }
     }
 
-    /// Nobody is left, nobody is on the way to us, and whatever was published is in the log.
+    /// Nobody is left, nobody is on the way to us or waits for word from us, and whatever was published
+    /// is in the log.
     fn is_empty(&mut self) -> bool {
         self.engine.clients() == 0
+            && self.unsent.is_empty()
             && self.engine.unpublished() == 0
             && !self.engine.participant().is_reserved()
     }

@@ -92,6 +92,11 @@ pub enum Report {
     Moved,
     /// It has no clients left after an order to drain, and exits now.
     Drained,
+    /// It exits now, and could not write so many of its log lines nor tell of them.
+    LinesLost {
+        /// How many.
+        lines: u64,
+    },
 }
 
 const DRAIN: u8 = b'd';
@@ -103,6 +108,7 @@ const STOP: u8 = b's';
 const READY: u8 = b'r';
 const MOVED: u8 = b'm';
 const DRAINED: u8 = b'e';
+const LINES_LOST: u8 = b'l';
 
 impl Order {
     /// The packet for it: a letter, then the code and the time in little endian.
@@ -165,21 +171,29 @@ impl Order {
 }
 
 impl Report {
-    /// The packet for it: a letter.
+    /// The packet for it: a letter, then the number in little endian.
     pub fn encode(self) -> Vec<u8> {
         match self {
             Self::Ready => vec![READY],
             Self::Moved => vec![MOVED],
             Self::Drained => vec![DRAINED],
+            Self::LinesLost { lines } => {
+                let mut packet = vec![LINES_LOST];
+                packet.extend(lines.to_le_bytes());
+                packet
+            }
         }
     }
 
     /// The report in a packet; `None` if it is none.
     pub fn decode(packet: &[u8]) -> Option<Self> {
-        match *packet {
+        match packet {
             [READY] => Some(Self::Ready),
             [MOVED] => Some(Self::Moved),
             [DRAINED] => Some(Self::Drained),
+            [LINES_LOST, lines @ ..] => Some(Self::LinesLost {
+                lines: u64::from_le_bytes(lines.try_into().ok()?),
+            }),
             _ => None,
         }
     }
@@ -213,10 +227,11 @@ mod tests {
         ] {
             assert_eq!(Order::decode(&order.encode()), Some(order));
         }
-        for report in [Report::Ready, Report::Moved, Report::Drained] {
+        let lost = Report::LinesLost { lines: 1 << 40 };
+        for report in [Report::Ready, Report::Moved, Report::Drained, lost] {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
-        for nonsense in [&b""[..], b"x", b"d", b"d1234567", b"ss"] {
+        for nonsense in [&b""[..], b"x", b"d", b"d1234567", b"ss", b"l1"] {
             assert_eq!(Order::decode(nonsense), None);
             assert_eq!(Report::decode(nonsense), None);
         }

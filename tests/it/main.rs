@@ -36,9 +36,15 @@ mod ops_commands;
 #[cfg(test)]
 mod ops_failures;
 #[cfg(test)]
+mod ops_log;
+#[cfg(test)]
 mod ops_place;
 #[cfg(test)]
 mod ops_reload;
+#[cfg(test)]
+mod ops_verbs;
+#[cfg(test)]
+mod ops_versions;
 #[cfg(test)]
 mod options;
 #[cfg(test)]

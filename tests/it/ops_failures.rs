@@ -12,7 +12,7 @@ use crate::server::{Server, folder};
 use crate::status::Status;
 
 /// A server whose program is a copy, and where that is.
-fn from_a_copy(options: &[&str]) -> (Server, std::path::PathBuf) {
+pub(crate) fn from_a_copy(options: &[&str]) -> (Server, std::path::PathBuf) {
     let folder = folder();
     let copy = folder.path().join("master");
     fs::copy(MASTER, &copy).unwrap();
@@ -22,14 +22,14 @@ fn from_a_copy(options: &[&str]) -> (Server, std::path::PathBuf) {
 }
 
 /// Another program in the place of the running one, as a deployment puts it there.
-fn put(program: &std::path::Path, text: &str) {
+pub(crate) fn put(program: &std::path::Path, text: &str) {
     let new = program.with_extension("new");
     fs::write(&new, text).unwrap();
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
     fs::rename(new, program).unwrap();
 }
 
-fn still_serves(server: &Server, before: &Status, client: &mut Peer) {
+pub(crate) fn still_serves(server: &Server, before: &Status, client: &mut Peer) {
     let after = Status::wait_for_workers(server, before.workers.len());
     assert_eq!(after.worker_pids(), before.worker_pids());
     assert_eq!(after.pid, before.pid);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::signal::Signal;
@@ -232,6 +232,82 @@ fn a_watchdog_is_not_fed_while_a_worker_stands_still() {
     signal(worker, Signal::SIGCONT);
     manager.0.set_read_timeout(Some(PATIENCE)).unwrap();
     manager.wait_for("WATCHDOG=1");
+}
+
+#[test]
+fn relative_paths_are_the_same_places_after_a_reload_and_an_upgrade() {
+    let folder = folder();
+    let start = folder.path().to_path_buf();
+    let app = start.join("app");
+    fs::create_dir(&app).unwrap();
+    fs::write(start.join("token"), "secret\n").unwrap();
+    let ini = "[uwsgi]\nchdir = app\nsocket = 127.0.0.1:0\nsocket = ./a.sock\nsettle = 0\nvacuum\npidfile = pid\n\
+               master-fifo = pipe\ntouch-reload = touch\nstats = ./stats.sock\nlogto = log\nrun-dir = ../bellwether\n\
+               api = ./api.sock\napi-token-file = token\n";
+    fs::write(start.join("server.ini"), ini).unwrap();
+    let script = format!("cd '{}' && exec \"$0\" \"$@\"", start.display());
+    let words = ["sh", "-c", &script, MASTER];
+    let mut server = Server::start_in(folder, &words, MASTER, &["--ini", "server.ini"]);
+    let connect = |name| UnixStream::connect(app.join(name)).expect("it listens");
+    let stream = connect("a.sock");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = Peer::on(stream, "/news").expect("the handshake is accepted");
+    let mut generation = 1;
+    for verb in ["reload", "upgrade", "upgrade", "reload"] {
+        let (code, said) = run(&server, &[verb]);
+        assert_eq!(code, Some(0), "{said}");
+        generation += 1;
+        for socket in ["./a.sock", &text(&app.join("a.sock"))] {
+            let mut status = server.verb(&["status", "--socket", socket]);
+            succeeded(&status.current_dir(&app).output().unwrap());
+        }
+        server.publish("news", verb);
+        client.expect(verb);
+        for name in ["a.sock", "stats.sock", "api.sock"] {
+            connect(name);
+        }
+    }
+    fs::write(app.join("pipe"), "r").unwrap();
+    server.wait_for_log(&format!("reload: generation {} serves", generation + 1), 1);
+    fs::write(app.join("touch"), "").unwrap();
+    server.wait_for_log(&format!("reload: generation {} serves", generation + 2), 1);
+    let pid = fs::read_to_string(app.join("pid")).unwrap();
+    assert_eq!(pid.trim(), server.pid().to_string());
+    server.ask_to_end();
+    assert_eq!(server.ended().code(), Some(0));
+    for name in ["a.sock", "api.sock", "stats.sock", "pid", "pipe"] {
+        assert!(!app.join(name).exists(), "vacuum: {name}");
+    }
+}
+
+#[test]
+fn a_socket_of_the_service_manager_is_known_by_a_relative_path() {
+    let folder = folder();
+    let path = folder.path().join("a.sock");
+    let socket = UnixListener::bind(&path).unwrap();
+    let number = socket.as_raw_fd();
+    let keep = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty());
+    nix::fcntl::fcntl(&socket, keep).unwrap();
+    let script = format!(
+        "cd '{}'; exec 3<&{number}; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"",
+        folder.path().display()
+    );
+    let words = ["sh", "-c", &script, MASTER];
+    let options = [
+        "--socket",
+        "127.0.0.1:0",
+        "--socket",
+        "./a.sock",
+        "--settle",
+        "0",
+    ];
+    let server = Server::start_in(folder, &words, MASTER, &options);
+    drop(socket);
+    for verb in ["reload", "upgrade"] {
+        assert_eq!(run(&server, &[verb]).0, Some(0));
+        assert_eq!(Status::of(&server).listeners.len(), 2);
+        UnixStream::connect(&path).expect("it is served");
+    }
 }
 
 #[test]

@@ -23,13 +23,13 @@ fn fed(server: &Server, words: &[&str], input: &[u8]) -> Output {
 }
 
 /// A tail whose lines come in as they are printed.
-struct Tail {
+pub(crate) struct Tail {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Tail {
-    fn start(server: &Server, words: &[&str]) -> Self {
+    pub(crate) fn start(server: &Server, words: &[&str]) -> Self {
         let mut command = server.verb(&[&["tail"], words].concat());
         let mut child = command
             .stdout(Stdio::piped())
@@ -46,12 +46,12 @@ impl Tail {
         Self { child, lines }
     }
 
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("a line")
     }
 
     /// Publishes until the tail is there to see it.
-    fn wait(&self, server: &Server, channel: &str) {
+    pub(crate) fn wait(&self, server: &Server, channel: &str) {
         server::wait_for("the tail to show something", PATIENCE, || {
             server.publish(channel, "begin");
             self.lines.try_recv().ok()

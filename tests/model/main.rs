@@ -274,7 +274,7 @@ fn a_worker_never_sleeps_over_a_message() {
                 // What a publication does after the lock, with the lock left out.
                 thread::spawn(move || {
                     memory.board64(board::HEAD).fetch_add(1, Ordering::Release);
-                    bell::ring(&*memory, board::bit(0));
+                    bell::ring(&*memory, Some(0));
                 })
             })
             .collect();
@@ -283,6 +283,25 @@ fn a_worker_never_sleeps_over_a_message() {
         for writer in writers {
             writer.join().unwrap();
         }
+        if sleeps && log::head(&*memory) != seen {
+            assert!(memory.rings() > 0, "asleep over entry {}", seen + 1);
+        }
+    });
+}
+
+#[test]
+fn a_worker_never_sleeps_over_a_message_that_was_committed_after_it_had_come_to_the_channel() {
+    explore("come and park", 6, 200, || {
+        let memory = Arc::new(ModelMemory::new());
+        let index = channels::find_or_insert(&*memory, &name(), &mut |_| {}).unwrap();
+        let writer = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || publish(&memory, 1, &mut |_| {}).is_ok())
+        };
+        channels::set_interest(&*memory, 0, index, true);
+        let seen = log::head(&*memory);
+        let sleeps = bell::park(&*memory, 0, seen);
+        assert!(writer.join().unwrap(), "nothing is in its way");
         if sleeps && log::head(&*memory) != seen {
             assert!(memory.rings() > 0, "asleep over entry {}", seen + 1);
         }

@@ -1,8 +1,10 @@
 //! The HTTP API, the stats server, and what is logged.
 
+use std::path::Path;
+
 use super::{Group, NONE, OptionSpec, Takes, server::socket_address, store};
 use crate::config::address::Address;
-use crate::config::resolved::LogFormat;
+use crate::config::resolved::{Draft, LogFormat};
 use crate::config::secret::Secret;
 use crate::config::values::{Refused, switch};
 
@@ -16,7 +18,7 @@ pub(super) const MONITORING: &[OptionSpec] = &[
         group: Group::Monitoring,
         help: "serve the HTTP API (publish, status, metrics) here; :PORT is loopback only",
         set: |draft, text| {
-            let address = loopback_address(text, draft.environment.ipv6)?;
+            let address = loopback_address(text, draft)?;
             draft.config.api.push(address);
             Ok(())
         },
@@ -39,7 +41,10 @@ pub(super) const MONITORING: &[OptionSpec] = &[
         default: "",
         group: Group::Monitoring,
         help: "the same with the token in the first line of a file",
-        set: |draft, text| store(&mut draft.config.api_token, token_in(text).map(Some)),
+        set: |draft, text| {
+            let path = draft.environment.start_dir.join(text);
+            store(&mut draft.config.api_token, token_in(&path).map(Some))
+        },
     },
     OptionSpec {
         name: "stats",
@@ -50,7 +55,7 @@ pub(super) const MONITORING: &[OptionSpec] = &[
         group: Group::Monitoring,
         help: "write uWSGI's JSON statistics to whoever connects here, uwsgitop for example; :PORT is loopback only",
         set: |draft, text| {
-            let address = loopback_address(text, draft.environment.ipv6)?;
+            let address = loopback_address(text, draft)?;
             draft.config.stats.push(address);
             Ok(())
         },
@@ -116,14 +121,15 @@ fn log_format(text: &str) -> Result<LogFormat, Refused> {
 }
 
 /// An address for those who operate the server: nobody else is let in unless the address says so.
-fn loopback_address(text: &str, ipv6: bool) -> Result<Address, Refused> {
+fn loopback_address(text: &str, draft: &Draft<'_>) -> Result<Address, Refused> {
+    let ipv6 = draft.environment.ipv6;
     if text.starts_with(':') {
-        return socket_address(&format!("127.0.0.1{text}"), ipv6);
+        return socket_address(&format!("127.0.0.1{text}"), ipv6, &draft.folder);
     }
-    socket_address(text, ipv6)
+    socket_address(text, ipv6, &draft.folder)
 }
 
-fn token_in(path: &str) -> Result<Secret, Refused> {
+fn token_in(path: &Path) -> Result<Secret, Refused> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Refused::new(format!("a file that can be read ({error})")))?;
     let line = text.lines().next().unwrap_or_default();

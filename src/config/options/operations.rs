@@ -1,6 +1,6 @@
 //! Supervision, and the server's place in the system.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Group, NONE, OptionSpec, Takes, store};
 use crate::config::operations::Orphans;
@@ -141,10 +141,8 @@ pub(super) const PLACE: &[OptionSpec] = &[
         group: Group::Instance,
         help: "make a named pipe there (mode 600) that takes commands as letters; docs/signals.md has them",
         set: |draft, text| {
-            store(
-                &mut draft.config.operations.master_fifo,
-                path(text).map(Some),
-            )
+            let path = path(text, &draft.folder).map(Some);
+            store(&mut draft.config.operations.master_fifo, path)
         },
     },
     OptionSpec {
@@ -156,7 +154,7 @@ pub(super) const PLACE: &[OptionSpec] = &[
         group: Group::Instance,
         help: "reload when this file is touched, replaced or made; looked at once a second",
         set: |draft, text| {
-            let file = path(text)?;
+            let file = path(text, &draft.folder)?;
             draft.config.operations.touch_reload.push(file);
             Ok(())
         },
@@ -169,7 +167,10 @@ pub(super) const PLACE: &[OptionSpec] = &[
         default: "",
         group: Group::Instance,
         help: "write the master's process id there",
-        set: |draft, text| store(&mut draft.config.operations.pidfile, path(text).map(Some)),
+        set: |draft, text| {
+            let path = path(text, &draft.folder).map(Some);
+            store(&mut draft.config.operations.pidfile, path)
+        },
     },
     OptionSpec {
         name: "daemonize",
@@ -179,7 +180,10 @@ pub(super) const PLACE: &[OptionSpec] = &[
         default: "",
         group: Group::Instance,
         help: "go to the background when the workers are ready, and log into this file",
-        set: |draft, text| store(&mut draft.config.operations.daemonize, path(text).map(Some)),
+        set: |draft, text| {
+            let path = path(text, &draft.environment.start_dir).map(Some);
+            store(&mut draft.config.operations.daemonize, path)
+        },
     },
     OptionSpec {
         name: "logto",
@@ -189,7 +193,10 @@ pub(super) const PLACE: &[OptionSpec] = &[
         default: "",
         group: Group::Instance,
         help: "log into this file instead of standard error; USR1 opens it again after it was moved",
-        set: |draft, text| store(&mut draft.config.operations.logto, path(text).map(Some)),
+        set: |draft, text| {
+            let path = path(text, &draft.environment.start_dir).map(Some);
+            store(&mut draft.config.operations.logto, path)
+        },
     },
     OptionSpec {
         name: "vacuum",
@@ -228,8 +235,11 @@ pub(super) const PLACE: &[OptionSpec] = &[
         takes: Takes::One("DIR"),
         default: "",
         group: Group::Instance,
-        help: "go to this directory before anything is opened or bound; paths of --ini, --logto and --daemonize are seen from where the server was started",
-        set: |draft, text| store(&mut draft.config.operations.chdir, path(text).map(Some)),
+        help: "go to this directory before anything is opened or bound; relative paths begin there, but those of --ini, --logto, --daemonize and --api-token-file where the server was started",
+        set: |draft, text| {
+            let path = path(text, &draft.environment.start_dir).map(Some);
+            store(&mut draft.config.operations.chdir, path)
+        },
     },
     OptionSpec {
         name: "umask",
@@ -267,11 +277,12 @@ fn orphans(draft: &mut Draft<'_>, text: &str) -> Result<(), Refused> {
     Ok(())
 }
 
-fn path(text: &str) -> Result<PathBuf, Refused> {
+/// A path; a relative one begins in `folder`.
+fn path(text: &str, folder: &Path) -> Result<PathBuf, Refused> {
     if text.is_empty() || text.contains('\0') {
         return Err(Refused::new("a path"));
     }
-    Ok(text.into())
+    Ok(folder.join(text))
 }
 
 fn name(text: &str) -> Result<String, Refused> {

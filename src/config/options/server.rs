@@ -1,5 +1,7 @@
 //! Where the server listens, its processes, and how it is found.
 
+use std::path::{Path, PathBuf};
+
 use super::{Group, NONE, OptionSpec, Takes, store};
 use crate::config::address::Address;
 use crate::config::resolved::PROCESSES_MAX;
@@ -15,7 +17,7 @@ pub(super) const SOCKETS: &[OptionSpec] = &[
         group: Group::Sockets,
         help: "listen here: :3032, 127.0.0.1:3032, [::1]:3032, localhost:3032 or /path.sock",
         set: |draft, text| {
-            let address = socket_address(text, draft.environment.ipv6)?;
+            let address = socket_address(text, draft.environment.ipv6, &draft.folder)?;
             draft.config.sockets.push(address);
             Ok(())
         },
@@ -122,7 +124,7 @@ pub(super) const INSTANCE: &[OptionSpec] = &[
         default: "",
         group: Group::Instance,
         help: "directory of the control sockets; $XDG_RUNTIME_DIR/bellwether, /run/bellwether for root, else /tmp/bellwether-UID",
-        set: |draft, text| store(&mut draft.config.run_dir, run_dir(text)),
+        set: |draft, text| store(&mut draft.config.run_dir, run_dir(text, &draft.folder)),
     },
     OptionSpec {
         name: "log-level",
@@ -142,8 +144,14 @@ pub(super) const INSTANCE: &[OptionSpec] = &[
     },
 ];
 
-pub(in crate::config) fn socket_address(text: &str, ipv6: bool) -> Result<Address, Refused> {
-    Address::parse(text, ipv6).map_err(|error| {
+/// An address; a relative path begins in `folder`.
+pub(in crate::config) fn socket_address(
+    text: &str,
+    ipv6: bool,
+    folder: &Path,
+) -> Result<Address, Refused> {
+    let address = Address::parse(text, ipv6).and_then(|address| address.seen_from(folder));
+    address.map_err(|error| {
         Refused::new(format!(
             ":PORT, IPV4:PORT, [IPV6]:PORT, localhost:PORT or /path.sock ({error})"
         ))
@@ -161,9 +169,10 @@ pub(in crate::config) fn instance_name(text: &str) -> Result<String, Refused> {
     ))
 }
 
-pub(in crate::config) fn run_dir(text: &str) -> Result<std::path::PathBuf, Refused> {
+/// A directory; a relative path begins in `folder`.
+pub(in crate::config) fn run_dir(text: &str, folder: &Path) -> Result<PathBuf, Refused> {
     if text.is_empty() {
         return Err(Refused::new("the path of a directory"));
     }
-    Ok(text.into())
+    Ok(folder.join(text))
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::{config, environment};
-use crate::config::{Invocation, Orphans, parse, read_files, resolve};
+use crate::config::{Address, Invocation, Orphans, parse, read_files, resolve};
 
 #[test]
 fn what_is_operated_lands_in_its_field_too() {
@@ -37,6 +37,33 @@ fn what_is_operated_lands_in_its_field_too() {
         (operations.chdir, operations.umask),
         (path("/"), Some(0o27))
     );
+}
+
+#[test]
+fn relative_paths_begin_in_the_folder_of_chdir_or_where_the_server_was_started() {
+    let words = "--socket ./a --api ./b --stats ./c --pidfile p --master-fifo f --touch-reload t --run-dir r \
+        --logto l --daemonize d";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    for (chdir, folder) in [
+        (None, "/srv"),
+        (Some("app"), "/srv/app"),
+        (Some("/x"), "/x"),
+    ] {
+        let chdir = chdir.map(|chdir| ["--chdir", chdir]);
+        let words = [&words[..], chdir.as_ref().map_or(&[], |chdir| &chdir[..])].concat();
+        let config = config(&words).unwrap();
+        let there = |name: &str| PathBuf::from(folder).join(name);
+        assert_eq!(config.sockets, [Address::Unix(there("a"))]);
+        assert_eq!(config.api, [Address::Unix(there("b"))]);
+        assert_eq!(config.stats, [Address::Unix(there("c"))]);
+        assert_eq!(config.run_dir, there("r"));
+        let operations = config.operations;
+        assert_eq!(operations.pidfile, Some(there("p")));
+        assert_eq!(operations.master_fifo, Some(there("f")));
+        assert_eq!(operations.touch_reload, [there("t")]);
+        let logs = (operations.logto, operations.daemonize);
+        assert_eq!(logs, (Some("/srv/l".into()), Some("/srv/d".into())));
+    }
 }
 
 #[test]

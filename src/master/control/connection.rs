@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::poll::PollFlags;
+use serde::{Deserialize, Serialize};
 
+use super::heritage::VerbState;
 use super::publish::Pending;
 use super::tail::Tail;
 use super::{Answer, Awaited, FrameError, Frames, Request};
@@ -17,7 +19,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// What a connection is busy with. A new request is read only when it listens, so one that sends faster
 /// than it is served waits in its own socket.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Activity {
     /// Waiting for a request.
     Listening,
@@ -66,14 +68,25 @@ impl Connection {
         self.stream.as_fd()
     }
 
-    /// A verb that has asked the program before this one, and still waits.
-    pub(super) fn waiting(stream: UnixStream, frame_bytes_max: usize, awaited: Awaited) -> Self {
+    /// Goes on with a verb that was connected to the program before this one.
+    pub(super) fn inherit(stream: UnixStream, frame_bytes_max: usize, state: VerbState) -> Self {
+        let mut frames = Frames::new(frame_bytes_max);
+        frames.push(&state.unread);
         Self {
             stream,
-            frames: Frames::new(frame_bytes_max),
-            output: Vec::new(),
+            frames,
+            output: state.unsent,
             sent: 0,
-            activity: Activity::Waiting(awaited),
+            activity: state.activity,
+        }
+    }
+
+    /// Everything but the descriptor.
+    pub(super) fn state(&self) -> VerbState {
+        VerbState {
+            unread: self.frames.unread().to_vec(),
+            unsent: self.output[self.sent..].to_vec(),
+            activity: self.activity.clone(),
         }
     }
 

@@ -2,8 +2,10 @@
 //!
 //! Pure. It must not know how the master does it.
 
+use serde::{Deserialize, Serialize};
+
 /// Something to be done and answered when it is finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Errand {
     /// Load the configuration again and replace the workers.
     Reload,
@@ -51,7 +53,7 @@ impl Errand {
 }
 
 /// What a verb waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Awaited {
     /// That the master takes this errand.
     Attention(Errand),

@@ -2,6 +2,8 @@
 //!
 //! It must not know how requests come in and answers go out.
 
+use serde::{Deserialize, Serialize};
+
 use crate::channel::ChannelName;
 use crate::master::message::Message;
 use crate::protocol::websocket::Kind;
@@ -17,7 +19,7 @@ const PAUSE_MS_MIN: u64 = 1;
 const PAUSE_MS_MAX: u64 = 16;
 
 /// A message that is published, and whose verb waits for the workers.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::master) struct Pending {
     seq: u64,
     /// Slot and owner of the slot.

@@ -279,10 +279,6 @@ fn begin(connection: &mut Connection, request: Request, hub: &mut Hub<'_>) {
             }
             connection.answer(&Answer::Tailing);
             let tail = Tail::new(channel, hub.area, hub.participant);
-            if let Some(index) = tail.index() {
-                // The index is ours only while somebody shows interest; the turn will count how many.
-                hub.participant.set_interest(index, 1);
-            }
             connection.activity = Activity::Tailing(tail);
         }
         Request::Area(request) => area::serve(connection, request, hub),

@@ -2,6 +2,8 @@
 //!
 //! It must not know how many tails there are, nor how their frames leave.
 
+use serde::{Deserialize, Serialize};
+
 use crate::protocol::websocket::Kind;
 use crate::sharedarea::{Announced, Entry, EntryFlags, Participant, Reading, SharedArea};
 
@@ -13,12 +15,14 @@ const ENTRIES_PER_TURN_MAX: u32 = 4_096;
 pub(super) const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// One channel, seen from a place in the log.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Tail {
     channel: String,
     /// The channel's place in the table; None while it travels by name.
+    #[serde(skip)]
     index: Option<u32>,
     /// The table's edition when the index was looked up.
+    #[serde(skip)]
     edition: u64,
     next_seq: u64,
     /// Entries overwritten before they were seen, not told yet.
@@ -28,14 +32,25 @@ pub(super) struct Tail {
 impl Tail {
     /// A tail that begins with the next message.
     pub(super) fn new(channel: String, area: &SharedArea, participant: &mut Participant) -> Self {
-        let edition = participant.channel_edition();
-        let index = participant.channel(&channel);
-        Self {
+        let mut tail = Self {
             channel,
-            index,
-            edition,
-            next_seq: area.head() + 1,
+            index: None,
+            edition: 0,
+            next_seq: 0,
             lapped: 0,
+        };
+        tail.go_on(participant);
+        tail.next_seq = area.head() + 1;
+        tail
+    }
+
+    /// Finds its channel and shows interest, in the name of a participant that has not done so yet.
+    pub(super) fn go_on(&mut self, participant: &mut Participant) {
+        self.edition = participant.channel_edition();
+        self.index = participant.channel(&self.channel);
+        if let Some(index) = self.index {
+            // The index is ours only while somebody shows interest; the turn will count how many.
+            participant.set_interest(index, 1);
         }
     }
 

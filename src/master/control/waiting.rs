@@ -1,9 +1,6 @@
-//! Verbs that wait until something is finished: taken, answered, and carried over to a new program.
+//! Verbs that wait until something is finished: taken and answered.
 //!
 //! It must not know what finishes when.
-
-use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::net::UnixStream;
 
 use super::connection::{Activity, Connection};
 use super::server::ControlServer;
@@ -61,34 +58,5 @@ impl ControlServer {
             let fate = connection.flush();
             self.settle(number, fate);
         }
-    }
-
-    /// The listening socket, for a new program.
-    pub(in crate::master) fn listener(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
-    }
-
-    /// Verbs that wait for a generation, for a new program.
-    pub(in crate::master) fn waiting(&self) -> Vec<(BorrowedFd<'_>, u32)> {
-        let waiting = |connection: &Connection| match connection.activity {
-            Activity::Waiting(Awaited::Generation(generation)) => Some(generation),
-            Activity::Waiting(Awaited::Attention(_) | Awaited::Scaled | Awaited::End)
-            | Activity::Listening
-            | Activity::Publishing(_)
-            | Activity::Tailing(_)
-            | Activity::Leaving => None,
-        };
-        let connections = self.connections.values();
-        connections
-            .filter_map(|connection| Some((connection.as_fd(), waiting(connection)?)))
-            .collect()
-    }
-
-    /// Takes over a verb that waits for a generation from the program before this one.
-    pub(in crate::master) fn adopt(&mut self, stream: UnixStream, generation: u32) {
-        let awaited = Awaited::Generation(generation);
-        let connection = Connection::waiting(stream, self.frame_bytes_max, awaited);
-        self.connections.insert(self.next_number, connection);
-        self.next_number += 1;
     }
 }

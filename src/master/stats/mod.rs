@@ -10,12 +10,15 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use nix::poll::PollFlags;
+use serde::{Deserialize, Serialize};
 
+use super::listeners::{Bound, take_or_bind};
 use crate::config::{Config, StatsStyle};
-use crate::net::{BindError, ListenOptions, Listener, Progress, Transport};
+use crate::net::{BindError, Progress, Purpose, Transport};
 use crate::protocol::http::{Response, Status, encode_response};
 
 pub(super) use document::Facts;
@@ -44,7 +47,7 @@ pub(super) enum Source {
 
 #[derive(Debug, Default)]
 pub(super) struct StatsServer {
-    listeners: Vec<Listener>,
+    listeners: Vec<Rc<Bound>>,
     style: StatsStyle,
     connections: BTreeMap<u64, Connection>,
     next_number: u64,
@@ -53,11 +56,17 @@ pub(super) struct StatsServer {
 #[derive(Debug)]
 struct Connection {
     transport: Transport,
+    reader: Reader,
+}
+
+/// How far a reader is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Reader {
     phase: Phase,
     deadline_ms: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Phase {
     /// Its request is awaited: the last bytes of it, and how many there were.
     Asking { tail: [u8; 4], bytes: usize },
@@ -77,21 +86,50 @@ enum Fate {
 impl StatsServer {
     /// Listens where the configuration says.
     pub(super) fn bind(config: &Config) -> Result<Self, BindError> {
-        let options = ListenOptions {
-            backlog: config.listen_backlog,
-            unix_mode: config.chmod_socket,
-        };
-        let addresses = config.stats.iter();
-        let listeners = addresses.map(|address| Listener::bind(address, &options));
+        let listen = |address| take_or_bind(address, Purpose::Clients, &mut Vec::new(), config);
         Ok(Self {
-            listeners: listeners.collect::<Result<_, _>>()?,
+            listeners: config.stats.iter().map(listen).collect::<Result<_, _>>()?,
             style: config.stats_style,
             connections: BTreeMap::new(),
             next_number: 0,
         })
     }
 
-    pub(super) fn listeners(&self) -> &[Listener] {
+    /// The same with the sockets and readers that the program before this one had. A server that runs
+    /// does not end for want of a reader.
+    pub(super) fn inherit(
+        config: &Config,
+        mut there: Vec<Rc<Bound>>,
+        readers: Vec<(OwnedFd, Reader)>,
+    ) -> Self {
+        let mut listen = |address| {
+            let bound = take_or_bind(address, Purpose::Clients, &mut there, config);
+            bound.inspect_err(|error| log::error!("no statistics: {error}"))
+        };
+        let listeners = config
+            .stats
+            .iter()
+            .filter_map(|address| listen(address).ok());
+        let connections = (0..).zip(readers).map(|(number, (fd, reader))| {
+            let transport = Transport::new(fd);
+            (number, Connection { transport, reader })
+        });
+        let connections: BTreeMap<u64, Connection> = connections.collect();
+        Self {
+            listeners: listeners.collect(),
+            style: config.stats_style,
+            next_number: connections.len() as u64,
+            connections,
+        }
+    }
+
+    /// Who reads, for a new program.
+    pub(super) fn readers(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Reader)> {
+        let connections = self.connections.values();
+        connections.map(|connection| (connection.transport.as_fd(), connection.reader.clone()))
+    }
+
+    pub(super) fn listeners(&self) -> &[Rc<Bound>] {
         &self.listeners
     }
 
@@ -100,16 +138,16 @@ impl StatsServer {
         let mut sources = Vec::new();
         if self.connections.len() < CONNECTIONS_MAX {
             let listeners = self.listeners.iter().enumerate();
-            sources.extend(listeners.map(|(number, listener)| {
+            sources.extend(listeners.map(|(number, bound)| {
                 (
                     Source::Listener(number),
-                    listener.as_fd(),
+                    bound.listener.as_fd(),
                     PollFlags::POLLIN,
                 )
             }));
         }
         sources.extend(self.connections.iter().map(|(number, connection)| {
-            let flags = match connection.phase {
+            let flags = match connection.reader.phase {
                 Phase::Asking { .. } | Phase::Leaving => PollFlags::POLLIN,
                 Phase::Sending { .. } => PollFlags::POLLOUT,
             };
@@ -122,7 +160,9 @@ impl StatsServer {
     /// When a reader has had its time.
     pub(super) fn next_timeout_ms(&self) -> Option<u64> {
         let deadlines = self.connections.values();
-        deadlines.map(|connection| connection.deadline_ms).min()
+        deadlines
+            .map(|connection| connection.reader.deadline_ms)
+            .min()
     }
 
     /// Something is ready; `facts` are collected when they are needed.
@@ -136,14 +176,14 @@ impl StatsServer {
     /// Drops who has had its time.
     pub(super) fn turn(&mut self, now_ms: u64) {
         self.connections
-            .retain(|_, connection| connection.deadline_ms > now_ms);
+            .retain(|_, connection| connection.reader.deadline_ms > now_ms);
     }
 
     fn accept(&mut self, listener: usize, now_ms: u64, facts: &dyn Fn() -> Facts) {
-        let Some(listener) = self.listeners.get(listener) else {
+        let Some(bound) = self.listeners.get(listener) else {
             return;
         };
-        let transport = match listener.accept() {
+        let transport = match bound.listener.accept() {
             Ok(Some(transport)) => transport,
             Ok(None) => return,
             Err(error) => {
@@ -162,11 +202,11 @@ impl StatsServer {
         };
         let number = self.next_number;
         self.next_number += 1;
-        let connection = Connection {
-            transport,
+        let reader = Reader {
             phase,
             deadline_ms: now_ms + DEADLINE_MS,
         };
+        let connection = Connection { transport, reader };
         self.connections.insert(number, connection);
         self.go_on(number, facts);
     }
@@ -192,7 +232,7 @@ impl Phase {
 impl Connection {
     fn go_on(&mut self, style: StatsStyle, facts: &dyn Fn() -> Facts) -> Fate {
         loop {
-            match &mut self.phase {
+            match &mut self.reader.phase {
                 Phase::Asking { tail, bytes } => {
                     let mut chunk = [0; 1024];
                     let got = match self.transport.receive(&mut chunk) {
@@ -202,13 +242,13 @@ impl Connection {
                     };
                     *bytes += got;
                     if ends_a_head(tail, &chunk[..got]) || *bytes > HEAD_BYTES_MAX {
-                        self.phase = Phase::sending(style, facts);
+                        self.reader.phase = Phase::sending(style, facts);
                     }
                 }
                 Phase::Sending { document, sent } => {
                     if *sent == document.len() {
                         self.transport.shutdown_write();
-                        self.phase = Phase::Leaving;
+                        self.reader.phase = Phase::Leaving;
                         continue;
                     }
                     match self.transport.send(&document[*sent..]) {
@@ -243,8 +283,6 @@ fn ends_a_head(tail: &mut [u8; 4], bytes: &[u8]) -> bool {
 
 /// The bytes of a document in the wanted style; uWSGI indents with tabs.
 fn encode(document: &document::Document, style: StatsStyle) -> Vec<u8> {
-    use serde::Serialize as _;
-
     let mut body = Vec::new();
     let written = if style.minified {
         serde_json::to_writer(&mut body, document)

@@ -30,13 +30,19 @@ pub fn unpark<M: Memory>(memory: &M, slot: u16) {
     }
 }
 
-/// Rings if a slot of `interest`, or one that wants everything, sleeps. The caller has committed an
-/// entry. Whether it rang.
+/// Rings if a slot that is interested in `channel`, or one that wants everything, sleeps. The caller
+/// has committed an entry. Whether it rang.
 #[inline]
-pub fn ring<M: Memory>(memory: &M, interest: u64) -> bool {
-    // Pairs with the fence of `park`.
+pub fn ring<M: Memory>(memory: &M, channel: Option<u32>) -> bool {
+    // Pairs with the fence of `park`. Who is interested is read behind it as well: it may have come
+    // to the channel, and gone to sleep, while the entry was written.
     memory.fence(Ordering::SeqCst);
     let wild = memory.board64(board::WILD).load(Ordering::Relaxed);
+    let interest = channel.map_or(0, |index| {
+        memory
+            .board64(board::channel(index, board::CHANNEL_INTEREST))
+            .load(Ordering::Relaxed)
+    });
     ring_parked(memory, interest | wild)
 }
 

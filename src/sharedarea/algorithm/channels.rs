@@ -331,8 +331,6 @@ pub struct Seat {
     pub generation: u32,
     /// How the channel was inserted.
     pub epoch: u32,
-    /// Participants with a subscriber.
-    pub interest: u64,
 }
 
 /// Reads what a publication to channel `index` needs; the caller holds the lock.
@@ -353,7 +351,6 @@ pub fn seat<M: Memory>(memory: &M, index: u32) -> Seat {
         last: word(board::CHANNEL_LAST),
         generation: half(board::CHANNEL_GENERATION),
         epoch: half(board::CHANNEL_EPOCH),
-        interest: word(board::CHANNEL_INTEREST),
     }
 }
 

@@ -10,7 +10,10 @@ use super::memory::{Memory, Word};
 
 /// Live pins hold the space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pinned;
+pub struct Pinned {
+    /// Bitmap of the slots whose pins they are.
+    pub by: u64,
+}
 
 /// Pins the spool from `position` on for `slot`. `protected` is the position from which the slot's pin
 /// is known to protect ([`board::PIN_NONE`]: nothing); the new one is returned, and `None` when the bytes were
@@ -84,7 +87,7 @@ fn announce_and_check<M: Memory>(
         }
         if lowest(memory).1 == Some(me.slot) {
             // Our own half-sent frame; it will not move while we are in here.
-            return Err(Pinned);
+            return Err(pinned(memory, needed));
         }
         memory.spin();
     }
@@ -99,7 +102,15 @@ fn announce_and_check<M: Memory>(
     if confirm(memory, needed, intent) {
         Ok(())
     } else {
-        Err(Pinned)
+        Err(pinned(memory, needed))
+    }
+}
+
+/// Who is in the way of a writer that needs the spool up to `needed`.
+fn pinned<M: Memory>(memory: &M, needed: u64) -> Pinned {
+    let in_the_way = pins(memory).filter(|(_, pin)| *pin < needed);
+    Pinned {
+        by: in_the_way.fold(0, |by, (slot, _)| by | board::bit(slot)),
     }
 }
 
@@ -116,14 +127,21 @@ fn confirm<M: Memory>(memory: &M, needed: u64, intent: u64) -> bool {
 /// The lowest pin and whose it is.
 fn lowest<M: Memory>(memory: &M) -> (u64, Option<u16>) {
     let mut lowest = (board::PIN_NONE, None);
-    // A slot joins before it pins, so the fence that makes its pin visible makes its bit visible too.
-    for slot in board::slots(memory.board64(board::JOINED).load(Ordering::Relaxed)) {
-        let at = board::participant(slot, board::PARTICIPANT_PIN);
-        // Acquire pairs with the Release of `set` and `clear`.
-        let pin = memory.board64(at).load(Ordering::Acquire);
+    for (slot, pin) in pins(memory) {
         if pin < lowest.0 {
             lowest = (pin, Some(slot));
         }
     }
     lowest
+}
+
+/// The pins of all who have joined.
+fn pins<M: Memory>(memory: &M) -> impl Iterator<Item = (u16, u64)> {
+    // A slot joins before it pins, so the fence that makes its pin visible makes its bit visible too.
+    let joined = memory.board64(board::JOINED).load(Ordering::Relaxed);
+    board::slots(joined).map(|slot| {
+        let at = board::participant(slot, board::PARTICIPANT_PIN);
+        // Acquire pairs with the Release of `set` and `clear`.
+        (slot, memory.board64(at).load(Ordering::Acquire))
+    })
 }

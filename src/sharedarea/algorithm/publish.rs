@@ -72,8 +72,8 @@ pub struct Committed {
     pub offset: u64,
     /// How its channel was inserted.
     pub epoch: u32,
-    /// Who must know.
-    interest: u64,
+    /// Its channel, for the bell.
+    channel: Option<u32>,
 }
 
 /// Lock or space is busy.
@@ -116,15 +116,19 @@ pub fn publish<M: Memory>(
         lock::release(memory);
         match outcome {
             Ok(committed) => break committed,
-            Err(pin::Pinned) if rounds == 0 => return Err(WouldBlock),
-            Err(pin::Pinned) => {
+            Err(pin::Pinned { by }) => {
+                // Who sleeps with a pin in the way would move it away if it knew.
+                bell::ring_parked(memory, by);
+                if rounds == 0 {
+                    return Err(WouldBlock);
+                }
                 rounds -= 1;
                 memory.pause();
             }
         }
     };
     trace(Step::Unlocked);
-    bell::ring(memory, committed.interest);
+    bell::ring(memory, committed.channel);
     trace(Step::Rung);
     Ok(committed)
 }
@@ -196,7 +200,7 @@ fn append<M: Memory>(
         seq,
         offset: entry.offset,
         epoch: seat.map_or(0, |seat| seat.epoch),
-        interest: seat.map_or(0, |seat| seat.interest),
+        channel,
     })
 }
 

@@ -2,21 +2,8 @@
 
 use std::os::fd::AsFd;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
 use super::super::ParticipantState;
 use super::*;
-
-/// Reads the bell's counter to see whether it was rung (the server never reads it).
-fn rings(area: &SharedArea) -> u64 {
-    let mut fds = [PollFd::new(area.bell(), PollFlags::POLLIN)];
-    if poll(&mut fds, PollTimeout::ZERO).unwrap() == 0 {
-        return 0;
-    }
-    let mut counter = [0; 8];
-    nix::unistd::read(area.bell(), &mut counter).unwrap();
-    u64::from_ne_bytes(counter)
-}
 
 #[test]
 fn a_slot_has_one_owner_at_a_time() {
@@ -60,6 +47,21 @@ fn figures_are_shown() {
         area.describe()
             .contains("spool 64 KiB, log 512 entries, 64 channels")
     );
+}
+
+#[test]
+fn a_reservation_of_the_dead_can_be_forgotten() {
+    let area = area();
+    let (dead, slow, receiver) = (worker(&area, 1), worker(&area, 3), worker(&area, 2));
+    receiver.set_state(ParticipantState::Ready);
+    assert!(dead.reserve(2) && slow.reserve(2));
+    dead.vanish();
+    assert!(receiver.is_reserved());
+    assert_eq!(receiver.forget_reservations(), 2);
+    assert!(!receiver.is_reserved());
+    // The slow one has only been slow.
+    receiver.release_reservation(2);
+    assert_eq!(area.participant(2).unwrap().reserved, 0);
 }
 
 #[test]
@@ -112,6 +114,25 @@ fn the_bell_rings_for_sleepers_that_are_concerned_and_once() {
     assert!(sleeper.park(6));
     publish(&mut writer, "other", b"x").unwrap();
     assert_eq!(rings(&area), 0);
+}
+
+#[test]
+fn the_bell_rings_for_who_came_to_the_channel_while_a_message_was_written() {
+    let area = area();
+    let (mut writer, mut sleeper) = (worker(&area, 1), worker(&area, 2));
+    let index = sleeper.channel("news").unwrap();
+    let mut slept = false;
+    let mut before_the_commit = |step| {
+        if step == Step::EntryFilled {
+            sleeper.set_interest(index, 1);
+            slept = sleeper.park(0);
+        }
+    };
+    writer
+        .publish_traced(&publication("news", &[b"x"]), &mut before_the_commit)
+        .unwrap();
+    assert!(slept, "nothing is committed yet");
+    assert_eq!(rings(&area), 1);
 }
 
 #[test]

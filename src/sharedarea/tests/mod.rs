@@ -12,6 +12,8 @@ mod ranges;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use super::algorithm::publish::Step;
 use super::{
     Entry, EntryFlags, Geometry, Participant, ParticipantKind, Publication, PublishError,
@@ -50,6 +52,17 @@ fn publication<'p>(channel: &'p str, parts: &'p [&'p [u8]]) -> Publication<'p> {
 
 fn publish(by: &mut Participant, channel: &str, frame: &[u8]) -> Result<Published, PublishError> {
     by.publish(&publication(channel, &[frame]))
+}
+
+/// Reads the bell's counter to see whether it was rung (the server never reads it).
+fn rings(area: &SharedArea) -> u64 {
+    let mut fds = [PollFd::new(area.bell(), PollFlags::POLLIN)];
+    if poll(&mut fds, PollTimeout::ZERO).unwrap() == 0 {
+        return 0;
+    }
+    let mut counter = [0; 8];
+    nix::unistd::read(area.bell(), &mut counter).unwrap();
+    u64::from_ne_bytes(counter)
 }
 
 fn bytes(area: &SharedArea, range: Range) -> Vec<u8> {

@@ -35,6 +35,22 @@ fn pinned_bytes_stay_while_the_writer_is_refused_again_and_again() {
 }
 
 #[test]
+fn a_writer_that_is_refused_wakes_who_sleeps_with_a_pin() {
+    let area = area();
+    let (mut writer, reader) = (worker(&area, 1), worker(&area, 2));
+    publish(&mut writer, "a", b"precious").unwrap();
+    assert!(reader.pin(area.entry(1).unwrap().position));
+    assert!(reader.park(1));
+    fill(&mut writer);
+    assert_eq!(rings(&area), 1);
+    // Whoever sleeps and is not in the way sleeps on.
+    let other = worker(&area, 3);
+    assert!(other.park(area.head()));
+    assert!(publish(&mut writer, "a", &[0xff; 4000]).is_err());
+    assert_eq!(rings(&area), 0);
+}
+
+#[test]
 fn a_half_sent_frame_is_protected_by_its_pin_not_by_the_horizon() {
     let area = area();
     let (mut writer, reader, late) = (worker(&area, 1), worker(&area, 2), worker(&area, 3));

@@ -150,6 +150,11 @@ impl Frames {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// What was taken and is not a whole frame, or was not asked for yet.
+    pub fn unread(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The next request; None when it is not complete.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The control server with real sockets and a real area, without a master around it.
 
+mod heritage;
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 
