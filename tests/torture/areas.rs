@@ -191,8 +191,16 @@ impl<'a> Torture<'a> {
     }
 
     /// Half of the time whoever has the write lock now, else anybody. The slot stays empty until nothing that the dead
-    /// has held is left.
+    /// has held is left. Where the others have to help themselves they are all there; else some may be just starting.
     fn kill_one(&mut self) -> Result<u16, Box<dyn std::error::Error>> {
+        let taker = if self.random.below(2) == 0 {
+            Taker::Sweep
+        } else {
+            for (slot, locker) in &self.lockers {
+                children::await_joined(self.shared, *slot, locker)?;
+            }
+            Taker::Others
+        };
         let anybody = u16::try_from(self.random.below(u64::from(LOCKERS)))? + 1;
         let slot = match self.area.info().writer {
             Some(writer) if writer > 0 && self.random.below(2) == 0 => writer,
@@ -209,12 +217,10 @@ impl<'a> Torture<'a> {
         let writes = || self.area.info().writer == Some(slot);
         let reads = || self.area.info().readers.contains(&slot);
         let (wrote, read) = (writes(), reads());
-        let taker = if self.random.below(2) == 0 {
-            self.shared.sweep(slot);
-            Taker::Sweep
-        } else {
-            Taker::Others
-        };
+        match taker {
+            Taker::Sweep => self.shared.sweep(slot),
+            Taker::Others => {}
+        }
         if wrote {
             self.writers.watch(&death, taker, writes)?;
         }
@@ -251,8 +257,8 @@ impl<'a> Torture<'a> {
             self.kills,
             self.shared.counters().recoveries
         );
-        println!("        dead writers' locks: {}", self.writers);
-        println!("        dead readers' locks: {}", self.readers);
+        println!("        dead writers' locks:{}", self.writers);
+        println!("        dead readers' locks:{}", self.readers);
         println!("        then behind live owners: {}", self.behind_others);
         println!("        the killer's pauses were late: {}", self.late);
         if info.writer.is_some() || !info.readers.is_empty() {

@@ -15,9 +15,12 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::clock::Random;
+use crate::clock::{self, Deadline, Random};
 use crate::frames::{self, Checker};
 use crate::{Outcome, areas, crash};
+
+/// A child that takes longer to start will never take part.
+const JOIN_MS_MAX: u64 = 5000;
 
 /// A publisher that may sleep for the lock.
 pub(crate) const PUBLISHER: &str = "publisher";
@@ -51,6 +54,22 @@ pub(crate) fn start(
         .stdin(Stdio::from(fds.bell.try_clone_to_owned()?))
         .spawn()?;
     Ok(child)
+}
+
+/// Waits until the child in `slot` takes part.
+pub(crate) fn await_joined(area: &SharedArea, slot: u16, child: &Owned) -> Outcome {
+    let stuck = Deadline::after_ms(JOIN_MS_MAX);
+    let joined = || {
+        area.participant(slot)
+            .is_some_and(|one| one.pid == child.0.id())
+    };
+    while !joined() {
+        if stuck.is_over() {
+            return Err(format!("the child in slot {slot} does not join").into());
+        }
+        clock::pause_us(200);
+    }
+    Ok(())
 }
 
 /// Whether the child ended by the signal that the torture sends, rather than by a finding.

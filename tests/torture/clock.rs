@@ -27,7 +27,10 @@ impl Deadline {
 }
 
 /// A point in time to measure from.
-pub(crate) struct Stopwatch(Instant);
+pub(crate) struct Stopwatch {
+    begun: Instant,
+    queued_us: u64,
+}
 
 impl Stopwatch {
     /// From now on.
@@ -36,13 +39,28 @@ impl Stopwatch {
         reason = "the torture has no loop that owns a clock"
     )]
     pub(crate) fn start() -> Self {
-        Self(Instant::now())
+        let queued_us = queued_us();
+        let begun = Instant::now();
+        Self { begun, queued_us }
     }
 
     /// Microseconds until now.
     pub(crate) fn us(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
+
+    /// The same without the time in which this process waited for a processor, and so could see nothing.
+    pub(crate) fn awake_us(&self) -> u64 {
+        let us = self.us();
+        us.saturating_sub(queued_us().saturating_sub(self.queued_us))
+    }
+}
+
+/// Microseconds that this process has been runnable and did not run, by the kernel's statistics; 0 without them.
+fn queued_us() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let field = text.split_whitespace().nth(1);
+    field.and_then(|ns| ns.parse().ok()).unwrap_or(0) / 1000
 }
 
 /// Measured durations, microseconds. They are shown and never judged: the machine has its share in them.

@@ -76,7 +76,7 @@ pub(crate) fn kill(seed: u64, duration_ms: u64) -> Outcome {
         }
     }
     torture.finish(kills)?;
-    println!("        dead publishers' locks: {}", torture.recovery);
+    println!("        dead publishers' locks:{}", torture.recovery);
     println!("        the killer's pauses were late: {}", torture.late);
     let recoveries = torture.area.counters().recoveries;
     if recoveries == 0 {
@@ -159,6 +159,16 @@ impl Torture {
     /// Kills a child and starts its successor in the same slot: after a sweep, after the others have helped themselves,
     /// or at once, so that it finds what its predecessor left.
     fn kill_one(&mut self) -> Outcome {
+        let taker = match self.random.below(3) {
+            0 => Some(Taker::Sweep),
+            1 => {
+                for (slot, child) in (1..).zip(&self.children) {
+                    children::await_joined(&self.area, slot, child)?;
+                }
+                Some(Taker::Others)
+            }
+            _ => None,
+        };
         let index = self.victim()?;
         let slot = u16::try_from(index + 1)?;
         let child = self.children.get_mut(index).ok_or("no such child")?;
@@ -170,21 +180,15 @@ impl Torture {
         }
         let is_held = || self.area.lock_owner() == Some(slot);
         let was_held = is_held();
-        match self.random.below(3) {
-            0 => {
-                self.area.sweep(slot);
-                if was_held {
-                    self.recovery.watch(&death, Taker::Sweep, is_held)?;
-                }
-            }
-            1 => {
-                if was_held {
-                    self.recovery.watch(&death, Taker::Others, is_held)?;
-                }
-                // A pin that it left is in the way of the others too.
-                clock::pause_us(self.random.below(4000));
-            }
-            _ => {}
+        if let Some(Taker::Sweep) = taker {
+            self.area.sweep(slot);
+        }
+        if let (true, Some(taker)) = (was_held, taker) {
+            self.recovery.watch(&death, taker, is_held)?;
+        }
+        if let Some(Taker::Others) = taker {
+            // A pin that it left is in the way of the others too.
+            clock::pause_us(self.random.below(4000));
         }
         let successor = self.spawn(index)?;
         if let Some(place) = self.children.get_mut(index) {

@@ -23,8 +23,28 @@ pub(crate) enum Taker {
 /// All that were measured for one kind of lock.
 #[derive(Default)]
 pub(crate) struct Recovery {
-    by_sweep: Durations,
-    by_others: Durations,
+    by_sweep: Times,
+    by_others: Times,
+}
+
+/// What a clock says, and what is left without the time in which the killer waited for a processor.
+#[derive(Default)]
+struct Times {
+    all: Durations,
+    awake: Durations,
+}
+
+impl Times {
+    fn note(&mut self, death: &Stopwatch) {
+        self.awake.note(death.awake_us());
+        self.all.note(death.us());
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (while the killer ran: {})", self.all, self.awake)
+    }
 }
 
 impl Recovery {
@@ -40,7 +60,7 @@ impl Recovery {
                 if is_held() {
                     return Err("the sweep left the lock to the dead".into());
                 }
-                self.by_sweep.note(death.us());
+                self.by_sweep.note(death);
             }
             Taker::Others => {
                 let stuck = Deadline::after_ms(STUCK_MS);
@@ -50,7 +70,7 @@ impl Recovery {
                     }
                     clock::pause_us(LOOK_US);
                 }
-                self.by_others.note(death.us());
+                self.by_others.note(death);
             }
         }
         Ok(())
@@ -58,16 +78,14 @@ impl Recovery {
 
     /// How many died with the lock.
     pub(crate) fn count(&self) -> usize {
-        self.by_sweep.count() + self.by_others.count()
+        self.by_sweep.all.count() + self.by_others.all.count()
     }
 }
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "by the sweep {}; by the next who wants it {}",
-            self.by_sweep, self.by_others
-        )
+        writeln!(f)?;
+        writeln!(f, "          by the sweep {}", self.by_sweep)?;
+        write!(f, "          by the next who wants it {}", self.by_others)
     }
 }
