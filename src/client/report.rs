@@ -94,6 +94,9 @@ fn workers(status: &Status, page: &mut String) {
         "delivered",
         "lapped",
         "stale",
+        "given",
+        "taken",
+        "returned",
     ]);
     for worker in &status.workers {
         let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
@@ -109,6 +112,9 @@ fn workers(status: &Status, page: &mut String) {
             worker.delivered.to_string(),
             worker.lapped.to_string(),
             worker.stale.to_string(),
+            worker.traffic.clients_given.to_string(),
+            worker.traffic.clients_taken.to_string(),
+            worker.traffic.clients_returned.to_string(),
         ]);
     }
     table.write(page);
@@ -200,7 +206,7 @@ fn duration(ms: u64) -> String {
 /// A status for tests.
 #[cfg(test)]
 pub(super) fn example() -> Status {
-    use crate::status::{ChannelStatus, LagStatus, LogStatus, WorkerStatus};
+    use crate::status::{ChannelStatus, LagStatus, LogStatus, Traffic, WorkerStatus};
 
     let worker = |slot, pid: Option<i32>, state: &str| WorkerStatus {
         slot,
@@ -225,6 +231,12 @@ pub(super) fn example() -> Status {
                 lag: LagStatus {
                     clients: 1,
                     ..LagStatus::default()
+                },
+                traffic: Traffic {
+                    clients_given: 3,
+                    clients_taken: 15,
+                    clients_returned: 2,
+                    ..Traffic::default()
                 },
                 ..worker(1, Some(4712), "serving")
             },
@@ -277,9 +289,9 @@ mod tests {
 instance 3032, running, master pid 4711, bellwether 0.1.0, up 1 h 2 min
 listening on [::]:3032
 
-  worker  pid   generation  state      clients  subscriptions  behind  lagging  delivered  lapped  stale
-  1       4712  1           serving    12       12             0       1        120        0       0
-  2       -     -           abandoned  12       12             0       0        120        0       0
+  worker  pid   generation  state      clients  subscriptions  behind  lagging  delivered  lapped  stale  given  taken  returned
+  1       4712  1           serving    12       12             0       1        120        0       0      3      15     2
+  2       -     -           abandoned  12       12             0       0        120        0       0      0      0      0
 
 log: 10 messages published (1000 bytes, spool 16384 KiB), 240 delivered, 0 clients lapped, 3 stale, 0 would block, 0 recoveries
 

@@ -211,6 +211,12 @@ impl Outbox {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Puts bytes in, behind the first `at` that wait.
+    pub(super) fn insert(&mut self, at: usize, bytes: &[u8]) {
+        let at = (self.sent + at).min(self.bytes.len());
+        self.bytes.splice(at..at, bytes.iter().copied());
+    }
+
     /// Forgets what the kernel has taken. An emptied outbox gives its memory back; of a long one
     /// the sent part is dropped when it outweighs the rest, so that it never takes more than twice
     /// of what waits.
@@ -242,6 +248,17 @@ mod tests {
         outbox.consume(3);
         assert!(outbox.is_empty());
         assert_eq!(outbox.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn an_outbox_takes_bytes_behind_others_that_wait() {
+        let mut outbox = Outbox::default();
+        outbox.push(b"abcdefgh");
+        outbox.consume(2);
+        outbox.insert(3, b"xy");
+        assert_eq!(outbox.unsent(), b"cdexyfgh");
+        outbox.insert(8, b"z");
+        assert_eq!(outbox.unsent(), b"cdexyfghz");
     }
 
     #[test]

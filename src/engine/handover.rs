@@ -10,8 +10,8 @@
 //!
 //! A frozen client is neither read from nor written to, on either side, and its place in the log
 //! stands still; so what was described stays true. What others send it meanwhile waits in its
-//! outbox at the old worker and travels with the release. Who carries descriptions and descriptors
-//! from one to the other is not known here.
+//! outbox at the old worker and travels with the release; what is said to it at the new one comes
+//! behind that. Who carries descriptions and descriptors from one to the other is not known here.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -38,6 +38,14 @@ pub struct Shipment {
     /// What the other worker has to be given besides the descriptor.
     pub record: Vec<u8>,
     /// How much of its outbox is in the record.
+    outbox_bytes: usize,
+}
+
+/// A client that another worker has frozen, as it has arrived here.
+#[derive(Debug)]
+pub struct Arrival {
+    key: Key,
+    /// How much of its outbox came with the record.
     outbox_bytes: usize,
 }
 
@@ -79,43 +87,43 @@ impl Engine {
         Some(self.core.clients.get(shipment.key)?.transport.as_fd())
     }
 
-    /// The other worker does not take it: it goes on here.
+    /// It was offered to another worker, which does not take it or cannot be told to: it goes on here.
     pub fn give_back(&mut self, shipment: &Shipment) {
+        self.core.figures.clients_returned += 1;
+        self.keep(shipment);
+    }
+
+    /// It was not offered to another worker after all: it goes on here.
+    pub fn keep(&mut self, shipment: &Shipment) {
         self.core.unfreeze(shipment.key);
         self.settle();
     }
 
-    /// The other worker has it. Returns what has gathered for it since it was frozen; `None` when
-    /// its state has changed since, so that it stays here after all.
-    pub fn release(&mut self, shipment: &Shipment) -> Option<Vec<u8>> {
-        let key = shipment.key;
-        let client = self.core.clients.get(key)?;
+    /// What has gathered for a frozen client since it was described; `None` when its state has changed
+    /// since, so that it has to stay here after all.
+    pub fn late(&self, shipment: &Shipment) -> Option<Vec<u8>> {
+        let client = self.core.clients.get(shipment.key)?;
         let same = match &client.phase {
             Phase::Open(connection) => connection.state() == State::Open,
             Phase::Head(_) => true,
             Phase::Body(_) | Phase::Deciding(_) | Phase::Lingering { .. } => false,
         };
         if !same || client.marks.intersects(Marks::CHANGED | Marks::GONE) {
-            self.give_back(shipment);
             return None;
         }
-        let late = client
-            .outbox
-            .unsent()
-            .get(shipment.outbox_bytes..)
-            .unwrap_or_default();
-        let late = late.to_vec();
-        let app = client.app;
-        self.core.forget(key);
-        if let Some(app) = app {
-            self.apps.get_mut(app).moved(key);
-        }
-        Some(late)
+        let late = client.outbox.unsent().get(shipment.outbox_bytes..);
+        Some(late.unwrap_or_default().to_vec())
+    }
+
+    /// The other worker has it, and knows that.
+    pub fn release(&mut self, shipment: &Shipment) {
+        self.core.figures.clients_given += 1;
+        self.leave_to_another(shipment.key);
     }
 
     /// Takes a client that another worker has frozen; it stays frozen here until `admit`. `None`
     /// when it cannot be taken: an unknown app, say, or a version that is not understood.
-    pub fn receive_frozen(&mut self, fd: OwnedFd, record: &[u8]) -> Option<Key> {
+    pub fn receive_frozen(&mut self, fd: OwnedFd, record: &[u8]) -> Option<Arrival> {
         if self.core.draining.is_some() {
             return None;
         }
@@ -154,22 +162,33 @@ impl Engine {
                 .get_mut(app)
                 .thaw(&mut Context::new(&mut self.core), key, &state);
         }
-        Some(key)
+        Some(Arrival {
+            key,
+            outbox_bytes: record.unsent.len(),
+        })
     }
 
     /// The other worker has released it: it is ours, with what has gathered for it there.
-    pub fn admit(&mut self, key: Key, late: &[u8]) {
+    pub fn admit(&mut self, arrival: &Arrival, late: &[u8]) {
+        let key = arrival.key;
+        self.core.figures.clients_taken += 1;
         // Its place in the log may be beyond ours: then ours comes first, or it gets things twice.
         self.core.fan_out();
         if let Some(client) = self.core.clients.get_mut(key) {
-            client.outbox.push(late);
+            // Not behind what was said to it here: what a compressor has written there refers to
+            // what was sent before it.
+            client.outbox.insert(arrival.outbox_bytes, late);
         }
         self.core.unfreeze(key);
         self.settle();
     }
 
     /// The other worker keeps it.
-    pub fn turn_away(&mut self, key: Key) {
+    pub fn turn_away(&mut self, arrival: &Arrival) {
+        self.leave_to_another(arrival.key);
+    }
+
+    fn leave_to_another(&mut self, key: Key) {
         let app = self.core.clients.get(key).and_then(|client| client.app);
         self.core.forget(key);
         if let Some(app) = app {
@@ -177,13 +196,14 @@ impl Engine {
         }
     }
 
-    fn record(&self, key: Key, app_state: Option<Vec<u8>>) -> Option<Record> {
-        let client = self.core.clients.get(key)?;
-        let phase = match &client.phase {
+    fn record(&mut self, key: Key, app_state: Option<Vec<u8>>) -> Option<Record> {
+        let client = self.core.clients.get_mut(key)?;
+        let phase = match &mut client.phase {
             Phase::Head(head) => RecordedPhase::Head(head.clone()),
             Phase::Open(connection) => RecordedPhase::Open {
                 replay: connection.replay()?,
                 deflate: connection.deflate().copied(),
+                window: connection.window(&mut self.core.codec)?,
                 app: self.apps.name(client.app?).to_owned(),
                 app_state,
             },
@@ -230,13 +250,15 @@ impl Engine {
             RecordedPhase::Open {
                 mut replay,
                 deflate,
+                window,
                 app,
                 app_state,
             } => {
                 let app = self.apps.find(&app)?;
-                let mut connection = Connection::new(deflate);
+                let codec = &mut self.core.codec;
+                let mut connection = Connection::with_window(deflate, &window, codec)?;
                 let mut answers = Vec::new();
-                let step = connection.receive(&mut replay, &mut self.core.codec, &mut answers);
+                let step = connection.receive(&mut replay, codec, &mut answers);
                 let silent = step.event.is_none() && answers.is_empty();
                 silent.then_some((Phase::Open(connection), Some(app), app_state))
             }

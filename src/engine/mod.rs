@@ -42,10 +42,11 @@ use std::time::Duration;
 use crate::app::{Apps, Context};
 use crate::event_loop::{Key, Ready, Source};
 use crate::net::Transport;
+use crate::protocol::http::Status;
 use crate::sharedarea::{Participant, SharedArea};
 
 use self::core::{Core, Gone};
-pub use self::handover::Shipment;
+pub use self::handover::{Arrival, Shipment};
 pub use self::settings::Settings;
 pub use self::trace::TARGET as REQUEST_LOG;
 
@@ -138,6 +139,18 @@ impl Engine {
         }
     }
 
+    /// Tells a new client that there is no room for it, and ends with it.
+    pub fn refuse(&mut self, transport: Transport) {
+        if let Some(key) = self.core.adopt(transport) {
+            let text = "this server is full (--max-clients)";
+            let headers = [("Retry-After", "1")];
+            self.core
+                .refuse(key, Status::SERVICE_UNAVAILABLE, text, &headers);
+            // What it has sent meanwhile is read, so that the answer is not lost.
+            self.readable(key);
+        }
+    }
+
     /// Clients there are, those in the middle of their handshake or farewell among them.
     pub fn clients(&self) -> usize {
         self.core.clients.len()
@@ -146,6 +159,11 @@ impl Engine {
     /// Messages of clients that the log has not taken yet.
     pub fn unpublished(&self) -> usize {
         self.core.waiting.len()
+    }
+
+    /// Tells the board what has happened since the last turn did.
+    pub fn report_figures(&mut self) {
+        self.core.report_figures();
     }
 
     /// The loop, for registering what is the owner's.

@@ -19,6 +19,7 @@ const APP: u8 = MANDATORY | 6;
 const APP_STATE: u8 = MANDATORY | 7;
 const DEFLATE: u8 = MANDATORY | 8;
 const API: u8 = MANDATORY | 13;
+const WINDOW: u8 = MANDATORY | 15;
 const IDLE_MS: u8 = 9;
 const DEADLINE_MS: u8 = 10;
 const PINGED: u8 = 11;
@@ -59,6 +60,8 @@ pub(super) enum RecordedPhase {
         /// What a fresh connection has to receive to be in the same state.
         replay: Vec<u8>,
         deflate: Option<Agreed>,
+        /// What its compressor may still refer to.
+        window: Vec<u8>,
         app: String,
         app_state: Option<Vec<u8>>,
     },
@@ -72,6 +75,7 @@ impl Record {
             RecordedPhase::Open {
                 replay,
                 deflate,
+                window,
                 app,
                 app_state,
             } => {
@@ -79,6 +83,9 @@ impl Record {
                 field(APP, app.as_bytes(), &mut out);
                 if let Some(agreed) = deflate {
                     field(DEFLATE, &encode_agreed(agreed), &mut out);
+                }
+                if !window.is_empty() {
+                    field(WINDOW, window, &mut out);
                 }
                 if let Some(state) = app_state {
                     field(APP_STATE, state, &mut out);
@@ -124,6 +131,7 @@ impl Record {
         }
         let mut phase = None;
         let (mut app, mut app_state, mut deflate) = (None, None, None);
+        let mut window = Vec::new();
         let mut record = Self {
             phase: RecordedPhase::Head(Vec::new()),
             unsent: Vec::new(),
@@ -148,6 +156,7 @@ impl Record {
                 APP => app = Some(text(value)?),
                 APP_STATE => app_state = Some(value.to_vec()),
                 DEFLATE => deflate = Some(decode_agreed(value)?),
+                WINDOW => window = value.to_vec(),
                 IDLE_MS => record.idle_ms = number(value)?,
                 DEADLINE_MS => record.deadline_ms = Some(number(value)?),
                 PINGED => record.pinged = true,
@@ -168,6 +177,7 @@ impl Record {
             (_, replay) => RecordedPhase::Open {
                 replay,
                 deflate,
+                window,
                 app: app?,
                 app_state,
             },
@@ -242,6 +252,7 @@ mod tests {
                     server_max_window_bits: Some(12),
                     client_max_window_bits: None,
                 }),
+                window: vec![4; 100],
                 app: "channels".to_owned(),
                 app_state: Some(vec![9]),
             },

@@ -286,8 +286,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         assert!(refused("no json").contains("makes no sense"));
-        let empty = format!("{{\"version\": {VERSION}}}");
-        assert!(refused(&empty).contains("makes no sense"));
+        assert!(refused(&format!("{{\"version\": {VERSION}}}")).contains("makes no sense"));
         for variable in ["", "x", "1", "-1", "99999"] {
             assert!(
                 Takeover::read(variable, Purpose::Start).is_err(),

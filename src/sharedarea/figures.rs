@@ -99,6 +99,13 @@ impl Participant {
         self.objects().board32(at).load(Ordering::SeqCst) > 0
     }
 
+    /// Forgets what is reserved here; returns how much that was. Who should still come finds room
+    /// all the same: giving back a reservation that there is none of does nothing.
+    pub fn forget_reservations(&self) -> u32 {
+        let at = board::participant(self.identity.slot, board::PARTICIPANT_RESERVED);
+        self.objects().board32(at).swap(0, Ordering::SeqCst)
+    }
+
     /// Gives a reservation back: the receiver for its own slot once it has the client, the sender for
     /// the other's when the hand-over failed.
     pub fn release_reservation(&self, slot: u16) {

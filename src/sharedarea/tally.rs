@@ -37,6 +37,12 @@ pub struct Figures {
     pub pings: u64,
     /// Clients given up because no answer came.
     pub pong_timeouts: u64,
+    /// Clients handed over to another worker.
+    pub clients_given: u64,
+    /// Clients taken over from another worker.
+    pub clients_taken: u64,
+    /// Clients offered to another worker that stayed: not taken, or something went wrong.
+    pub clients_returned: u64,
     /// Conversations that ended, by close code: that of 1000 first, then 1001 and so on.
     pub closes: [u64; CLOSE_CODES as usize],
     /// Those with a code of libraries or applications, 3000 to 4999.
@@ -66,7 +72,7 @@ impl Figures {
     }
 
     /// Where each of them lies in its slot, but for `closes`.
-    fn words(&mut self) -> [(usize, &mut u64); 11] {
+    fn words(&mut self) -> [(usize, &mut u64); 14] {
         [
             (board::FIGURE_REQUESTS, &mut self.requests),
             (board::FIGURE_REQUEST_US, &mut self.request_us),
@@ -79,6 +85,9 @@ impl Figures {
             (board::FIGURE_PINGS, &mut self.pings),
             (board::FIGURE_PONG_TIMEOUTS, &mut self.pong_timeouts),
             (board::FIGURE_CLOSES_OTHER, &mut self.closes_other),
+            (board::FIGURE_CLIENTS_GIVEN, &mut self.clients_given),
+            (board::FIGURE_CLIENTS_TAKEN, &mut self.clients_taken),
+            (board::FIGURE_CLIENTS_RETURNED, &mut self.clients_returned),
         ]
     }
 

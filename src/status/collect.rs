@@ -160,6 +160,9 @@ impl From<&Figures> for Traffic {
             bytes_out: figures.bytes_out,
             pings: figures.pings,
             pong_timeouts: figures.pong_timeouts,
+            clients_given: figures.clients_given,
+            clients_taken: figures.clients_taken,
+            clients_returned: figures.clients_returned,
             closes,
         }
     }
@@ -210,10 +213,6 @@ mod tests {
         let master = area.join(ParticipantKind::Master, 0).unwrap();
         let worker = area.join(ParticipantKind::Worker, 2).unwrap();
         worker.set_clients(7);
-        let mut more = Figures::default();
-        more.count_close(1001);
-        more.count_close(4711);
-        worker.count_figures(&mut more);
         master.note_server(&ServerNote {
             phase: "running".into(),
             generation: 1,
@@ -274,7 +273,26 @@ mod tests {
             (status.workers[0].pid, status.workers[1].clients),
             (None, 7)
         );
-        let closes = &status.workers[1].traffic.closes;
+    }
+
+    #[test]
+    fn what_workers_have_done_is_shown() {
+        let area = SharedArea::create(Geometry::with_spool(64 * 1024), 1, 0).unwrap();
+        let worker = area.join(ParticipantKind::Worker, 2).unwrap();
+        let mut more = Figures {
+            clients_given: 5,
+            clients_taken: 6,
+            clients_returned: 7,
+            ..Figures::default()
+        };
+        more.count_close(1001);
+        more.count_close(4711);
+        worker.count_figures(&mut more);
+        let status = collect(&area, &Place::default(), 0);
+        let traffic = &status.workers[0].traffic;
+        assert_eq!((traffic.clients_given, traffic.clients_taken), (5, 6));
+        assert_eq!(traffic.clients_returned, 7);
+        let closes = &traffic.closes;
         assert_eq!((closes["1001"], closes["other"], closes.len()), (1, 1, 2));
     }
 }

@@ -164,6 +164,12 @@ pub struct Traffic {
     pub pings: u64,
     /// Clients given up because none was answered.
     pub pong_timeouts: u64,
+    /// Clients handed over to another worker.
+    pub clients_given: u64,
+    /// Clients taken over from another worker.
+    pub clients_taken: u64,
+    /// Clients offered to another worker that stayed.
+    pub clients_returned: u64,
     /// WebSockets that ended, by close code; `other` are 3000 to 4999.
     pub closes: BTreeMap<String, u64>,
 }

@@ -70,6 +70,25 @@ pub fn send(
     Ok(())
 }
 
+/// Whether what could not be sent now may be sent later: a buffer is full, too many descriptors are on
+/// their way (unix(7), `ETOOMANYREFS`), or the system or this process is short of something.
+#[must_use]
+pub fn may_pass(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    error.kind() == io::ErrorKind::WouldBlock
+        || matches!(
+            errno,
+            Some(
+                Errno::EINTR
+                    | Errno::ETOOMANYREFS
+                    | Errno::ENOBUFS
+                    | Errno::ENOMEM
+                    | Errno::EMFILE
+                    | Errno::ENFILE
+            )
+        )
+}
+
 /// Takes one packet, if there is one; never blocks.
 ///
 /// # Errors
@@ -228,6 +247,22 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(may_pass(&error));
+    }
+
+    #[test]
+    fn what_the_system_is_short_of_may_pass_and_what_is_wrong_does_not() {
+        for (errno, passes) in [
+            (Errno::ETOOMANYREFS, true),
+            (Errno::ENOBUFS, true),
+            (Errno::EMFILE, true),
+            (Errno::EMSGSIZE, false),
+            (Errno::EPIPE, false),
+            (Errno::EBADF, false),
+        ] {
+            assert_eq!(may_pass(&errno.into()), passes, "{errno}");
+        }
+        assert!(!may_pass(&io::ErrorKind::NotFound.into()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! WebSockets live long, so an uneven start stays uneven. The kernel wakes whom it likes; whoever
 //! has accepted looks at the board and passes the client on if another worker has clearly fewer.
+//! Pure; it must not know how a client is passed on.
 
 use crate::sharedarea::{ParticipantKind, ParticipantState, ParticipantView};
 
@@ -9,6 +10,8 @@ use crate::sharedarea::{ParticipantKind, ParticipantState, ParticipantView};
 const SLACK_CLIENTS: u32 = 2;
 /// Nor is one of one part in so many of the fewest.
 const SLACK_SHARE: u32 = 50;
+/// Places that are reserved for so long without a letter are reserved by the dead.
+const UNCLAIMED_MS: u64 = 1_000;
 
 /// The slot with the fewest clients, if `mine` are clearly more; `None`: keep it.
 pub(super) fn better_slot(
@@ -16,13 +19,53 @@ pub(super) fn better_slot(
     own_slot: u16,
     mine: u32,
 ) -> Option<u16> {
-    let (fewest, slot) = views
+    let (fewest, slot) = fewest(views, own_slot)?;
+    let slack = SLACK_CLIENTS.max(fewest / SLACK_SHARE);
+    (mine > fewest.saturating_add(slack)).then_some(slot)
+}
+
+/// The slot with the fewest clients, if `mine` are more at all: for a client that cannot stay. It has
+/// been passed on for ever fewer clients, so it does not go round in circles.
+pub(super) fn other_slot(
+    views: impl Iterator<Item = ParticipantView>,
+    own_slot: u16,
+    mine: u32,
+) -> Option<u16> {
+    let (fewest, slot) = fewest(views, own_slot)?;
+    (mine > fewest).then_some(slot)
+}
+
+/// The fewest clients of another worker that takes some, those on their way counted, and its slot.
+fn fewest(views: impl Iterator<Item = ParticipantView>, own_slot: u16) -> Option<(u32, u16)> {
+    views
         .filter(|view| view.slot != own_slot && view.kind == ParticipantKind::Worker)
         .filter(|view| view.state == ParticipantState::Ready)
         .map(|view| (view.clients.saturating_add(view.reserved), view.slot))
-        .min()?;
-    let slack = SLACK_CLIENTS.max(fewest / SLACK_SHARE);
-    (mine > fewest.saturating_add(slack)).then_some(slot)
+        .min()
+}
+
+/// Places that others have reserved here and do not claim. A worker that dies between its reservation
+/// and its letter leaves one, and this one would seem to have more clients than it has, for ever.
+#[derive(Debug, Default)]
+pub(super) struct Unclaimed {
+    since_ms: Option<u64>,
+}
+
+impl Unclaimed {
+    /// A letter has come: who reserves still claims.
+    pub(super) fn claimed(&mut self) {
+        self.since_ms = None;
+    }
+
+    /// Whether nobody will claim what is reserved.
+    pub(super) fn is_over(&mut self, is_reserved: bool, now_ms: u64) -> bool {
+        if !is_reserved {
+            self.since_ms = None;
+            return false;
+        }
+        let since_ms = *self.since_ms.get_or_insert(now_ms);
+        now_ms >= since_ms + UNCLAIMED_MS
+    }
 }
 
 #[cfg(test)]
@@ -74,5 +117,28 @@ mod tests {
         master.kind = ParticipantKind::Master;
         assert_eq!(better_slot([draining, master].into_iter(), 1, 100), None);
         assert_eq!(better_slot(std::iter::empty(), 1, 100), None);
+    }
+
+    #[test]
+    fn who_cannot_stay_goes_where_there_are_fewer_at_all() {
+        let views = [view(2, 9, 0), view(3, 7, 1)];
+        assert_eq!(other_slot(views.into_iter(), 1, 9), Some(3));
+        assert_eq!(other_slot(views.into_iter(), 1, 8), None);
+        assert_eq!(other_slot(views.into_iter(), 3, 10), Some(2));
+    }
+
+    #[test]
+    fn reservations_without_letters_are_over_after_a_while() {
+        let mut unclaimed = Unclaimed::default();
+        assert!(!unclaimed.is_over(false, 0));
+        assert!(!unclaimed.is_over(true, 5_000));
+        assert!(!unclaimed.is_over(true, 5_900));
+        unclaimed.claimed();
+        assert!(!unclaimed.is_over(true, 6_100), "there was a letter");
+        assert!(!unclaimed.is_over(true, 7_000));
+        assert!(!unclaimed.is_over(false, 7_050));
+        assert!(!unclaimed.is_over(true, 7_100), "that is another one");
+        assert!(!unclaimed.is_over(true, 8_099));
+        assert!(unclaimed.is_over(true, 8_100));
     }
 }

@@ -18,7 +18,6 @@ use crate::sharedarea::ParticipantState;
 
 use super::Report;
 use super::balance::better_slot;
-use super::handover::Departure;
 use super::run::{Phase, Worker};
 
 /// Close code of a server that stops (RFC 6455 section 7.4.1).
@@ -64,7 +63,7 @@ impl Worker {
         self.phase = self.moving(terms, timeout_ms);
         self.close_door()?;
         self.abandon_departure();
-        self.departure = Some(Departure::new(&self.engine, by, usize::MAX));
+        self.begin_departure(by, usize::MAX);
         Ok(())
     }
 
@@ -85,7 +84,7 @@ impl Worker {
         match better_slot(self.area.participants(), self.slot, u32::MAX) {
             Some(by) => {
                 self.phase = self.moving(terms, timeout_ms);
-                self.departure = Some(Departure::new(&self.engine, by, usize::MAX));
+                self.begin_departure(by, usize::MAX);
             }
             None => self.dismiss(terms.code, terms.until_ms),
         }
@@ -232,9 +231,11 @@ impl Worker {
         }
     }
 
-    /// Nobody is left, nobody is on the way to us, and whatever was published is in the log.
+    /// Nobody is left, nobody is on the way to us or waits for word from us, and whatever was published
+    /// is in the log.
     fn is_empty(&mut self) -> bool {
         self.engine.clients() == 0
+            && self.unsent.is_empty()
             && self.engine.unpublished() == 0
             && !self.engine.participant().is_reserved()
     }

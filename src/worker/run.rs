@@ -19,7 +19,9 @@ use crate::sharedarea::{ParticipantKind, ParticipantState, SharedArea};
 use crate::sys::descriptors::{self, Received};
 use crate::sys::{limits, lines, streams};
 
-use super::handover::{Arrivals, Departure, Post};
+use super::balance::Unclaimed;
+use super::door::Told;
+use super::handover::{Arrivals, Departure, Post, Unsent};
 use super::leave::{GOING_AWAY, Terms};
 use super::mail::{LETTER_BYTES_MAX, Letter};
 use super::{Mailboxes, Order, Report, Seat};
@@ -95,11 +97,15 @@ pub(super) struct Worker {
     /// Not before this time, after the system has refused a descriptor.
     pub(super) accept_from_ms: u64,
     pub(super) clients_max: usize,
+    /// That there are so many.
+    pub(super) full_told: Told,
+    pub(super) unclaimed: Unclaimed,
     pub(super) drain_timeout_ms: u32,
     pub(super) operations: Operations,
     pub(super) drain_spread_ms: u64,
     pub(super) departure: Option<Departure>,
     arrivals: Arrivals,
+    pub(super) unsent: Unsent,
     last_batch: u64,
     told_to_leave: Arc<AtomicBool>,
     /// What was ready in the last turn: only the memory is kept.
@@ -135,12 +141,15 @@ impl Worker {
             accepting: false,
             open: seat.accepting,
             accept_from_ms: 0,
+            full_told: Told::default(),
+            unclaimed: Unclaimed::default(),
             clients_max: clients_max(seat.config.clients_max)?,
             drain_timeout_ms: u32::try_from(seat.config.drain_timeout_ms).unwrap_or(u32::MAX),
             operations: seat.config.operations.clone(),
             drain_spread_ms: seat.config.drain_spread_ms,
             departure: None,
             arrivals: Arrivals::default(),
+            unsent: Unsent::default(),
             last_batch: 0,
             told_to_leave,
             others: Vec::new(),
@@ -159,12 +168,14 @@ impl Worker {
 
     fn serve(&mut self) -> io::Result<()> {
         while self.turn()?.is_continue() {}
+        // The last clients may have been handed over after the engine's turn.
+        self.engine.report_figures();
         Ok(())
     }
 
     /// One turn of the loop; Break is the end.
     pub(super) fn turn(&mut self) -> io::Result<ControlFlow<()>> {
-        let wait_max = if self.departure.is_some() {
+        let wait_max = if self.departure.is_some() || !self.unsent.is_empty() {
             MOVING_WAIT_MAX
         } else {
             TURN_WAIT_MAX
@@ -186,6 +197,7 @@ impl Worker {
             self.drain(GOING_AWAY, self.drain_timeout_ms)?;
         }
         self.move_clients();
+        self.mend_reservations();
         if self.phase == Phase::Serving && !self.accepting && self.may_accept() {
             self.watch_listeners()?;
         }
@@ -198,7 +210,10 @@ impl Worker {
 
     /// Goes on with what is on its way between this worker and others.
     fn move_clients(&mut self) {
-        self.with_post(|post, arrivals, _| arrivals.turn(post));
+        self.with_post(|post, arrivals, _| {
+            post.deliver();
+            arrivals.turn(post);
+        });
         self.hurry_moving();
         let over = self.with_post(|post, _, departure| {
             departure
@@ -216,11 +231,13 @@ impl Worker {
         act: impl FnOnce(&mut Post<'_>, &mut Arrivals, &mut Option<Departure>) -> R,
     ) -> R {
         let mut post = Post {
+            now_ms: self.engine.now_ms(),
             engine: &mut self.engine,
             area: &self.area,
             mailboxes: &self.mailboxes,
             own_slot: self.slot,
             last_batch: &mut self.last_batch,
+            unsent: &mut self.unsent,
         };
         act(&mut post, &mut self.arrivals, &mut self.departure)
     }
@@ -246,29 +263,22 @@ impl Worker {
         };
         match letter {
             Letter::New(purpose) => {
+                self.unclaimed.claimed();
                 for fd in fds {
                     self.engine.participant().release_reservation(self.slot);
-                    let transport = Transport::new(fd).with_purpose(purpose);
-                    match self.phase {
-                        Phase::Serving => self.engine.adopt(transport),
-                        Phase::Moving { .. }
-                        | Phase::Mercy(_)
-                        | Phase::Draining { .. }
-                        | Phase::Stopped => self.seat(transport),
-                    }
+                    self.take_in(Transport::new(fd).with_purpose(purpose));
                 }
             }
             Letter::Move { from, batch } => self.with_post(|post, arrivals, _| {
                 arrivals.offered(post, (from, batch), fds, clients_max);
             }),
-            Letter::Taken { by, batch, yes } => self.with_post(|post, _, departure| {
-                // Without a departure the batch is an old one, and its clients are ours again.
-                let mut none = Departure::over(by);
-                departure
-                    .as_mut()
-                    .unwrap_or(&mut none)
-                    .taken(post, by, batch, &yes);
-            }),
+            Letter::Taken { by, batch, yes } => {
+                self.with_post(|post, _, departure| match departure {
+                    Some(departure) => departure.taken(post, by, batch, yes),
+                    // The batch is an old one, and its clients are ours again.
+                    None => post.abort(by, batch),
+                });
+            }
             Letter::Release { from, batch, yes } => self.with_post(|post, arrivals, _| {
                 arrivals.released(post, (from, batch), &yes, fds.first());
             }),
@@ -322,8 +332,14 @@ impl Worker {
     fn give_away(&mut self, to: u16, clients: u32) {
         if self.phase == Phase::Serving && self.departure.is_none() {
             let clients = usize::try_from(clients).unwrap_or(usize::MAX);
-            self.departure = Some(Departure::new(&self.engine, to, clients));
+            self.begin_departure(to, clients);
         }
+    }
+
+    pub(super) fn begin_departure(&mut self, to: u16, clients_max: usize) {
+        self.with_post(|post, _, departure| {
+            *departure = Some(Departure::new(post, to, clients_max));
+        });
     }
 
     pub(super) fn tell(&self, report: Report) {

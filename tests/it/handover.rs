@@ -1,4 +1,4 @@
-//! Reloads and upgrades under load: clients that listen, clients that talk, with and without compression, over TCP and unix
+//! Reloads and upgrades under load: clients that listen, clients that talk, compressed with and without memory, over TCP and unix
 //! sockets, and not one of them may notice that its worker is replaced again and again.
 //!
 //! By default a short run with few clients; `BELLWETHER_SOAK_SECONDS` and `BELLWETHER_SOAK_CLIENTS` make it a soak.
@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::peer::{
-    DEFLATE, Event, Peer, dial, masked_deflated, upgrade_request, upgrade_request_with,
-};
+use crate::peer::{DEFLATE, Event, Peer, dial, upgrade_request, upgrade_request_with};
 use crate::process::raise_own_limit;
 use crate::server::Server;
 use crate::status::Status;
@@ -22,6 +20,8 @@ use crate::{MASTER, PATIENCE};
 
 const PUBLISH_EVERY: Duration = Duration::from_millis(10);
 const RELOAD_EVERY: Duration = Duration::from_secs(2);
+/// Each message by itself; `DEFLATE` is with the memory of those before it, in both directions.
+const ALONE: &str = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
@@ -57,29 +57,19 @@ impl Member {
         } else {
             Box::new(dial(server.address()).expect("the server listens"))
         };
-        let (request, part) = match number % 4 {
+        let talks = |compressed| Part::Talks {
+            number: 0,
+            compressed,
+        };
+        let (request, part) = match number % 5 {
             0 => (upgrade_request("/news"), Part::Listens { next: 0 }),
             1 => (
-                upgrade_request_with("/news", DEFLATE),
+                upgrade_request_with("/news", ALONE),
                 Part::Listens { next: 0 },
             ),
-            2 => (
-                upgrade_request("/echo"),
-                Part::Talks {
-                    number: 0,
-                    compressed: false,
-                },
-            ),
-            _ => {
-                let request = upgrade_request_with("/echo", DEFLATE);
-                (
-                    request,
-                    Part::Talks {
-                        number: 0,
-                        compressed: true,
-                    },
-                )
-            }
+            2 => (upgrade_request("/echo"), talks(false)),
+            3 => (upgrade_request_with("/echo", ALONE), talks(true)),
+            _ => (upgrade_request_with("/echo", DEFLATE), talks(true)),
         };
         let peer = Peer::finish(stream, &request).expect("the handshake is accepted");
         Self {
@@ -93,10 +83,18 @@ impl Member {
         (**self.peer.stream()).as_fd()
     }
 
-    /// A message whose length wanders, so that workers are replaced in the middle of some.
+    /// A message whose length wanders, so that workers are replaced in the middle of some. Its middle is like that of a few before
+    /// it, which a compressor with a memory refers to.
     fn talk(number: u64) -> String {
         let words = usize::try_from(number * 7919 % 900).expect("small");
-        format!("{number} {}", "so it goes ".repeat(words))
+        let middle: Vec<String> = (0..40)
+            .map(|n| (n * n * 37 + number % 5).to_string())
+            .collect();
+        format!(
+            "{number} {} {}",
+            middle.join(" "),
+            "so it goes ".repeat(words)
+        )
     }
 
     fn say(&mut self) {
@@ -104,12 +102,12 @@ impl Member {
             return;
         };
         let text = Self::talk(*number);
-        if *compressed {
-            let frame = masked_deflated(&text);
-            self.peer.stream().write_all(&frame).expect("it leaves");
+        let sent = if *compressed {
+            self.peer.send_deflated(&text)
         } else {
-            self.peer.send(&text).expect("it leaves");
-        }
+            self.peer.send(&text)
+        };
+        sent.expect("it leaves");
     }
 
     /// One event; the longest silence before it.
@@ -171,6 +169,8 @@ fn nobody_notices_reloads_and_upgrades() {
             "2",
             "--mount",
             "/echo=app:echo",
+            "--websockets-deflate",
+            "takeover",
             "--settle",
             "0.1",
             "--socket",

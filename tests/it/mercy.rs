@@ -1,15 +1,18 @@
 //! Clients that cannot move to a new worker: their old one serves them for a while (`--worker-reload-mercy`).
 
+use std::io::Write as _;
+
 use nix::sys::signal::Signal;
 
 use crate::MASTER;
 use crate::ops_reload::run;
-use crate::peer::{Event, Peer, dial, masked_deflated, upgrade_request_with};
+use crate::peer::{BINARY, DEFLATE, Event, Peer, dial, masked, upgrade_request_with};
 use crate::process::{kill_hard, wait_until_gone};
 use crate::server::Server;
 use crate::status::{Status, Worker};
 
-const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+/// RSV1, by which a frame says that it is compressed.
+const COMPRESSED: u8 = 0x40;
 const LONG: &str = "3600";
 
 fn server(processes: &str, mercy: &str) -> Server {
@@ -32,21 +35,25 @@ fn server(processes: &str, mercy: &str) -> Server {
 /// So many that every worker of two has some of them.
 const MANY: usize = 12;
 
-/// A client whose compressor has a memory, which cannot be moved. It has a channel of its own.
+/// A client that cannot be moved: it has agreed to context takeover, and then broken off within a
+/// compressed block (RFC 7692 section 7.2.1), so that nobody can tell what its window is. What it sends
+/// uncompressed is understood all the same. It has a channel of its own.
 fn stuck(server: &Server, number: usize) -> Peer {
     let stream = dial(server.address()).expect("the server listens");
     let request = upgrade_request_with(&format!("/own-{number}"), DEFLATE);
     let mut peer = Peer::finish(stream, &request).expect("the handshake is accepted");
-    publish(&mut peer, "hello");
+    // The header of a stored block of 65,535 bytes, and five of them; the server puts four behind them.
+    let mut frame = masked(BINARY, b"\0\xff\xff\0\0hello");
+    frame[0] |= COMPRESSED;
+    peer.stream().write_all(&frame).expect("it leaves");
+    let echo = Event::Binary(b"hello\0\0\xff\xff".to_vec());
+    assert_eq!(peer.read().expect("in time"), echo);
     peer
 }
 
 /// It gets what it publishes itself.
 fn publish(peer: &mut Peer, text: &str) {
-    use std::io::Write as _;
-    peer.stream()
-        .write_all(&masked_deflated(text))
-        .expect("it leaves");
+    peer.send(text).expect("it leaves");
     peer.expect(text);
 }
 

@@ -7,6 +7,8 @@ use std::fmt::Debug;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+
 use crate::PATIENCE;
 use crate::server::Server;
 
@@ -51,10 +53,21 @@ pub(crate) struct Peer<S = TcpStream> {
     done: usize,
     /// Payloads of the pongs that [`Peer::read`] has come across.
     pongs: Vec<Vec<u8>>,
-    /// permessage-deflate was agreed, each message by itself.
-    deflate: bool,
+    /// permessage-deflate was agreed.
+    deflate: Option<Deflate>,
     /// Compressed frames that have come.
     compressed: usize,
+}
+
+/// Our end of permessage-deflate.
+#[derive(Debug)]
+struct Deflate {
+    compress: Compress,
+    decompress: Decompress,
+    /// Whether the server's messages are compressed each by itself.
+    theirs_alone: bool,
+    /// And ours.
+    ours_alone: bool,
 }
 
 /// The header line of a client that compresses.
@@ -120,7 +133,7 @@ impl Peer {
         let stream = dial(server.address()).expect("the server listens");
         let request = upgrade_request_with(path, DEFLATE);
         let peer = Self::finish(stream, &request).expect("the handshake is accepted");
-        assert!(peer.deflate);
+        assert!(peer.deflate.is_some());
         peer
     }
 
@@ -144,7 +157,7 @@ impl<S: Read + Write + Debug> Peer<S> {
             input: Vec::new(),
             done: 0,
             pongs: Vec::new(),
-            deflate: false,
+            deflate: None,
             compressed: 0,
         };
         let end = loop {
@@ -165,7 +178,9 @@ impl<S: Read + Write + Debug> Peer<S> {
             )));
         }
         peer.done = end;
-        peer.deflate = head.contains("permessage-deflate");
+        peer.deflate = head
+            .contains("permessage-deflate")
+            .then(|| Deflate::agreed(&head));
         Ok(peer)
     }
 
@@ -175,6 +190,14 @@ impl<S: Read + Write + Debug> Peer<S> {
 
     pub(crate) fn send(&mut self, text: &str) -> io::Result<()> {
         self.stream.write_all(&masked(TEXT, text.as_bytes()))
+    }
+
+    /// A compressed message; compression was agreed.
+    pub(crate) fn send_deflated(&mut self, text: &str) -> io::Result<()> {
+        let deflate = self.deflate.as_mut().expect("it was agreed");
+        let mut frame = masked(TEXT, &deflate.compress(text));
+        frame[0] |= COMPRESSED;
+        self.stream.write_all(&frame)
     }
 
     pub(crate) fn send_binary(&mut self, payload: &[u8]) -> io::Result<()> {
@@ -192,7 +215,7 @@ impl<S: Read + Write + Debug> Peer<S> {
 
     /// Whether permessage-deflate was agreed.
     pub(crate) fn deflates(&self) -> bool {
-        self.deflate
+        self.deflate.is_some()
     }
 
     /// How many compressed frames have come.
@@ -278,17 +301,16 @@ impl<S: Read + Write + Debug> Peer<S> {
         let first = *input.first()?;
         let compressed = first & COMPRESSED != 0;
         assert!(
-            first & 0xb0 == 0x80 && (self.deflate || !compressed),
+            first & 0xb0 == 0x80 && (self.deflate.is_some() || !compressed),
             "whole frames without reserved bits come from a server: {first:#x}"
         );
         let (header_bytes, bytes) = frame_bytes(input)?;
         let payload = input.get(header_bytes..header_bytes + bytes)?.to_vec();
         self.done += header_bytes + bytes;
-        let payload = if compressed {
-            self.compressed += 1;
-            inflate(&payload)
-        } else {
-            payload
+        self.compressed += usize::from(compressed);
+        let payload = match &mut self.deflate {
+            Some(deflate) if compressed => deflate.inflate(&payload),
+            Some(_) | None => payload,
         };
         Some((first & 0x0f, payload))
     }
@@ -310,25 +332,41 @@ fn frame_bytes(input: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// A masked text frame, compressed by itself (RFC 7692 section 7.2.1).
-pub(crate) fn masked_deflated(text: &str) -> Vec<u8> {
-    let mut deflated = Vec::with_capacity(text.len() + 64);
-    flate2::Compress::new(flate2::Compression::fast(), false)
-        .compress_vec(text.as_bytes(), &mut deflated, flate2::FlushCompress::Sync)
-        .expect("it can be compressed");
-    deflated.truncate(deflated.len() - DEFLATE_TAIL.len());
-    let mut frame = masked(TEXT, &deflated);
-    frame[0] |= COMPRESSED;
-    frame
-}
+impl Deflate {
+    fn agreed(head: &str) -> Self {
+        Self {
+            compress: Compress::new(Compression::fast(), false),
+            decompress: Decompress::new(false),
+            theirs_alone: head.contains("server_no_context_takeover"),
+            ours_alone: head.contains("client_no_context_takeover"),
+        }
+    }
 
-fn inflate(payload: &[u8]) -> Vec<u8> {
-    let input = [payload, &DEFLATE_TAIL].concat();
-    let mut inflated = Vec::with_capacity(INFLATED_BYTES_MAX);
-    flate2::Decompress::new(false)
-        .decompress_vec(&input, &mut inflated, flate2::FlushDecompress::Sync)
-        .expect("it can be inflated");
-    inflated
+    /// RFC 7692 section 7.2.1.
+    fn compress(&mut self, text: &str) -> Vec<u8> {
+        if self.ours_alone {
+            self.compress.reset();
+        }
+        let mut deflated = Vec::with_capacity(text.len() + 64);
+        self.compress
+            .compress_vec(text.as_bytes(), &mut deflated, FlushCompress::Sync)
+            .expect("it can be compressed");
+        deflated.truncate(deflated.len() - DEFLATE_TAIL.len());
+        deflated
+    }
+
+    /// Section 7.2.2.
+    fn inflate(&mut self, payload: &[u8]) -> Vec<u8> {
+        if self.theirs_alone {
+            self.decompress.reset(false);
+        }
+        let input = [payload, &DEFLATE_TAIL].concat();
+        let mut inflated = Vec::with_capacity(INFLATED_BYTES_MAX);
+        self.decompress
+            .decompress_vec(&input, &mut inflated, FlushDecompress::Sync)
+            .expect("it can be inflated");
+        inflated
+    }
 }
 
 /// A whole HTTP exchange on a connection that the server closes.

@@ -9,7 +9,7 @@ use crate::MASTER;
 use crate::peer::{Event, Peer, dial, http, upgrade_request};
 use crate::process::{lives, wait_until_gone};
 use crate::server::Server;
-use crate::status::Status;
+use crate::status::{Status, Worker};
 
 #[test]
 fn hup_replaces_every_worker_and_its_clients_do_not_notice() {
@@ -27,6 +27,11 @@ fn hup_replaces_every_worker_and_its_clients_do_not_notice() {
             .all(|pid| !before.contains(pid) && lives(*pid))
     );
     assert_eq!(after.pid, server.pid().as_raw());
+    // Each is at a worker that took it; not every slot of those that gave has a worker now.
+    let sum = |count: fn(&Worker) -> u64| after.workers.iter().map(count).sum::<u64>();
+    assert!(sum(|worker| worker.clients_taken) >= 9, "{after:?}");
+    assert!(sum(|worker| worker.clients_given) > 0, "{after:?}");
+    assert_eq!(sum(|worker| worker.clients_returned), 0);
     clients.push(Peer::of(&server, "/news"));
     assert_eq!(server.publish("news", "hello"), "reached 3 of 3 workers\n");
     for client in &mut clients {

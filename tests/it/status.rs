@@ -24,6 +24,9 @@ pub(crate) struct Worker {
     pub(crate) clients: u32,
     pub(crate) subscriptions: u32,
     pub(crate) lag: Lag,
+    pub(crate) clients_given: u64,
+    pub(crate) clients_taken: u64,
+    pub(crate) clients_returned: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -3,13 +3,16 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+
 use super::rig::{Peer, Rig, masked, upgrade};
-use crate::app::{WebSocket, per_client};
-use crate::engine::{Engine, Shipment};
+use crate::app::{Message, Operations, WebSocket, per_client};
+use crate::engine::{Arrival, Engine, Shipment};
+use crate::event_loop::Key;
 use crate::protocol::websocket::Closed;
 
 /// Freezes every client of `from` that can be moved and gives it to `to`, frozen there.
-fn ship(from: &mut Engine, to: &mut Engine) -> Vec<(Shipment, crate::event_loop::Key)> {
+fn ship(from: &mut Engine, to: &mut Engine) -> Vec<(Shipment, Arrival)> {
     let keys = from.keys();
     let shipments: Vec<Shipment> = keys
         .into_iter()
@@ -23,10 +26,10 @@ fn ship(from: &mut Engine, to: &mut Engine) -> Vec<(Shipment, crate::event_loop:
             .as_fd()
             .try_clone_to_owned()
             .unwrap();
-        let key = to
+        let arrival = to
             .receive_frozen(fd, &shipment.record)
             .expect("it is taken");
-        shipped.push((shipment, key));
+        shipped.push((shipment, arrival));
     }
     shipped
 }
@@ -35,9 +38,10 @@ fn ship(from: &mut Engine, to: &mut Engine) -> Vec<(Shipment, crate::event_loop:
 pub(super) fn move_all(from: &mut Engine, to: &mut Engine) -> usize {
     let shipped = ship(from, to);
     let count = shipped.len();
-    for (shipment, key) in shipped {
-        let late = from.release(&shipment).expect("nothing has changed");
-        to.admit(key, &late);
+    for (shipment, arrival) in shipped {
+        let late = from.late(&shipment).expect("nothing has changed");
+        from.release(&shipment);
+        to.admit(&arrival, &late);
     }
     count
 }
@@ -169,8 +173,8 @@ fn a_client_that_is_given_back_has_missed_nothing() {
     turn(&mut other);
     peer.receive();
     assert_eq!(peer.received, b"", "a frozen client is left alone");
-    for (shipment, key) in shipped {
-        other.turn_away(key);
+    for (shipment, arrival) in shipped {
+        other.turn_away(&arrival);
         rig.engine.give_back(&shipment);
     }
     let mut frames = Vec::new();
@@ -246,4 +250,157 @@ fn a_publishing_client_may_publish_after_the_move() {
         peer.receive();
         peer.received == b"\x81\x05hello"
     });
+}
+
+/// A client that compresses with context takeover in both directions.
+struct Talker {
+    peer: Peer,
+    compress: Compress,
+    decompress: Decompress,
+}
+
+impl Talker {
+    fn new(rig: &mut Rig) -> Self {
+        let mut peer = rig.connect();
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        peer.send(upgrade("/", offer).as_bytes());
+        rig.until("the handshake is answered", |_| {
+            peer.receive();
+            peer.received.ends_with(b"\r\n\r\n")
+        });
+        let answer = peer.text();
+        assert!(
+            answer.contains("permessage-deflate") && !answer.contains("no_context_takeover"),
+            "{answer}"
+        );
+        peer.received.clear();
+        Self {
+            peer,
+            compress: Compress::new(Compression::new(9), false),
+            decompress: Decompress::new(false),
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        let mut deflated = Vec::with_capacity(text.len() + 100);
+        self.compress
+            .compress_vec(text.as_bytes(), &mut deflated, FlushCompress::Sync)
+            .unwrap();
+        deflated.truncate(deflated.len() - 4);
+        self.peer.send(&masked(0xc1, &deflated));
+    }
+
+    /// The next compressed messages that have come.
+    fn hear(&mut self) -> Vec<String> {
+        self.peer.receive();
+        let inflate = |(first, mut payload): (u8, Vec<u8>)| {
+            assert_eq!(first, 0xc1, "it is worth compressing");
+            payload.extend([0, 0, 0xff, 0xff]);
+            let mut inflated = Vec::with_capacity(100_000);
+            self.decompress
+                .decompress_vec(&payload, &mut inflated, FlushDecompress::Sync)
+                .expect("it is understood");
+            String::from_utf8(inflated).expect("it is what was said")
+        };
+        self.peer.frames().into_iter().map(inflate).collect()
+    }
+}
+
+fn with_takeover(config: &mut crate::config::Config) {
+    config.app = Some("echo".to_owned());
+    config.deflate.server_no_context_takeover = false;
+    config.deflate.client_no_context_takeover = false;
+}
+
+/// Long enough to be compressed, and different for each client and number.
+fn line(client: usize, number: usize) -> String {
+    let words: Vec<String> = (0..60)
+        .map(|n| format!("{client}-{}", (n * n + number) % 97))
+        .collect();
+    words.join(" ")
+}
+
+#[test]
+fn what_compressors_remember_moves_and_is_never_mixed_up() {
+    let mut rig = Rig::new(with_takeover);
+    let mut other = rig.another_engine(2);
+    let mut talkers: Vec<Talker> = (0..5).map(|_| Talker::new(&mut rig)).collect();
+    for number in 0..40 {
+        for (client, talker) in talkers.iter_mut().enumerate() {
+            talker.say(&line(client, number));
+        }
+        // Some have been read by one worker when they move, some are read by the next.
+        match number % 3 {
+            0 => rig.turn(),
+            1 => turn(&mut other),
+            _ => {}
+        }
+        let (from, to) = if number % 2 == 0 {
+            (&mut rig.engine, &mut other)
+        } else {
+            (&mut other, &mut rig.engine)
+        };
+        if number % 5 == 0 {
+            for (shipment, arrival) in ship(from, to).into_iter().rev() {
+                to.turn_away(&arrival);
+                from.give_back(&shipment);
+            }
+        }
+        assert_eq!(move_all(from, to), talkers.len());
+        for (client, talker) in talkers.iter_mut().enumerate() {
+            let mut heard = Vec::new();
+            until(&mut rig, &mut other, "the echo comes", || {
+                heard.extend(talker.hear());
+                !heard.is_empty()
+            });
+            assert_eq!(heard, [line(client, number)]);
+        }
+    }
+}
+
+#[test]
+fn what_is_said_at_the_new_worker_comes_behind_what_was_said_at_the_old_one() {
+    fn say(engine: &mut Engine, key: Key, text: &str) {
+        let sent = engine.core.send(key, &Message::text(text.to_owned()));
+        sent.expect("it is open");
+    }
+    let mut rig = Rig::new(with_takeover);
+    let mut other = rig.another_engine(2);
+    let mut talker = Talker::new(&mut rig);
+    let texts: Vec<String> = (0..4).map(|number| line(0, number)).collect();
+    let key = rig.engine.keys()[0];
+    say(&mut rig.engine, key, &texts[0]);
+    for (shipment, arrival) in ship(&mut rig.engine, &mut other) {
+        let there = other.keys()[0];
+        say(&mut other, there, &texts[2]);
+        say(&mut rig.engine, key, &texts[1]);
+        say(&mut other, there, &texts[3]);
+        let late = rig.engine.late(&shipment).expect("it is still open");
+        rig.engine.release(&shipment);
+        other.admit(&arrival, &late);
+    }
+    let mut heard = Vec::new();
+    until(&mut rig, &mut other, "all have come", || {
+        heard.extend(talker.hear());
+        heard.len() >= texts.len()
+    });
+    assert_eq!(heard, texts);
+}
+
+#[test]
+fn who_breaks_off_within_a_compressed_block_stays_and_is_refused() {
+    let mut rig = Rig::new(with_takeover);
+    let mut peer = Talker::new(&mut rig).peer;
+    // A stored block of fifty bytes, of which two come.
+    peer.send(&masked(0xc2, &[0, 50, 0, 205, 255, b'a', b'b']));
+    rig.expect(&mut peer, b"\x82\x06ab\0\0\xff\xff");
+    let key = rig.engine.keys()[0];
+    assert!(rig.engine.freeze(key).is_none());
+    assert_eq!(rig.engine.clients(), 1);
+    peer.send(&masked(0xc2, &[0, 1, 0, 0xfe, 0xff, b'c', 0]));
+    rig.until("it is told so", |_| {
+        peer.receive();
+        !peer.received.is_empty()
+    });
+    assert_eq!(peer.frames()[0].0, 0x88, "a close frame");
 }

@@ -139,6 +139,9 @@ struct Worker {
     behind: u64,
     delivered: u64,
     lapped: u64,
+    clients_given: u64,
+    clients_taken: u64,
+    clients_returned: u64,
     websockets: WebSockets,
 }
 
@@ -319,6 +322,9 @@ fn worker(worker: &WorkerStatus, memory: Occupied) -> Worker {
         behind: worker.behind,
         delivered: worker.delivered,
         lapped: worker.lapped,
+        clients_given: traffic.clients_given,
+        clients_taken: traffic.clients_taken,
+        clients_returned: traffic.clients_returned,
         websockets,
     }
 }

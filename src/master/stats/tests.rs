@@ -24,6 +24,9 @@ fn facts() -> Facts {
         request_us: 400,
         handshakes: 6,
         bytes_out: 77,
+        clients_given: 3,
+        clients_taken: 4,
+        clients_returned: 5,
         closes: [("1000".to_owned(), 5)].into(),
         ..Traffic::default()
     };
@@ -139,6 +142,9 @@ fn a_reader_gets_uwsgis_names_and_ours_and_then_the_end() {
         (&77.into(), &"busy".into())
     );
     assert_eq!(worker["cores"][0]["in_request"], 1);
+    for (name, count) in [("given", 3), ("taken", 4), ("returned", 5)] {
+        assert_eq!(worker[format!("clients_{name}")], count);
+    }
     assert_eq!(
         (&worker["websockets"]["open"], &document["uid"]),
         (&1.into(), &5.into())

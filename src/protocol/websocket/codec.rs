@@ -120,6 +120,19 @@ impl Codec {
         is_smaller
     }
 
+    /// The window of a client's own inflater; `None` when its last message was broken off.
+    pub(super) fn window(&mut self, own: &mut Inflater) -> Option<Vec<u8>> {
+        self.chunk.resize(CHUNK_BYTES, 0);
+        own.window(&mut self.chunk)
+    }
+
+    /// An inflater for one client, with the window that it had elsewhere; `None` if that is too long for one.
+    pub(super) fn inflater_with(&mut self, window: &[u8]) -> Option<Inflater> {
+        self.chunk.resize(CHUNK_BYTES, 0);
+        let mut inflater = Inflater::new();
+        inflater.fill(window, &mut self.chunk).then_some(inflater)
+    }
+
     /// Inflates a whole message, by `own` if the client's compressor remembers earlier ones.
     pub(super) fn inflate(
         &mut self,

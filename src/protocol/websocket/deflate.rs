@@ -6,6 +6,7 @@ use super::Violation;
 use super::extension::{OWN_WINDOW_BITS_MIN, WINDOW_BITS_MAX};
 use super::frame::Kind;
 use super::utf8::Utf8;
+use super::window::WINDOW_BYTES_MAX;
 
 /// What a sender cuts off the end of every message, and a receiver puts back (sections 7.2.1 and 7.2.2).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
@@ -35,12 +36,7 @@ impl Inflater {
         message_bytes_max: usize,
         chunk: &mut [u8],
     ) -> Result<Vec<u8>, Violation> {
-        let mut message = Inflated {
-            kind,
-            bytes: Vec::new(),
-            bytes_max: message_bytes_max,
-            utf8: Utf8::NEW,
-        };
+        let mut message = Inflated::new(kind, message_bytes_max);
         // No payload at all is an empty message; the tail alone would be half a block.
         if !compressed.is_empty() && !self.inflate_part(compressed, chunk, &mut message)? {
             self.inflate_part(&TAIL, chunk, &mut message)?;
@@ -49,8 +45,21 @@ impl Inflater {
         Ok(message.bytes)
     }
 
+    /// How much of what was inflated later messages may refer to.
+    pub(super) fn window_bytes(&self) -> usize {
+        let inflated = usize::try_from(self.0.total_out()).unwrap_or(usize::MAX);
+        inflated.min(WINDOW_BYTES_MAX)
+    }
+
+    /// From here on every message is a broken one.
+    pub(super) fn refuse_all(&mut self, chunk: &mut [u8]) {
+        self.reset();
+        // No block has this type (RFC 1951 section 3.2.3), and nobody reads on behind it.
+        let _refused = self.0.decompress(&[0b111], chunk, FlushDecompress::Sync);
+    }
+
     /// Inflates all of `part`; true if a final block (BFINAL) ended exactly with it, so that no tail belongs behind it.
-    fn inflate_part(
+    pub(super) fn inflate_part(
         &mut self,
         mut part: &[u8],
         chunk: &mut [u8],
@@ -86,14 +95,23 @@ impl Inflater {
 }
 
 /// A message as far as it is inflated.
-struct Inflated {
+pub(super) struct Inflated {
     kind: Kind,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     bytes_max: usize,
     utf8: Utf8,
 }
 
 impl Inflated {
+    pub(super) fn new(kind: Kind, bytes_max: usize) -> Self {
+        Self {
+            kind,
+            bytes: Vec::new(),
+            bytes_max,
+            utf8: Utf8::NEW,
+        }
+    }
+
     fn push(&mut self, piece: &[u8]) -> Result<(), Violation> {
         if piece.len() > self.bytes_max - self.bytes.len() {
             return Err(Violation::MessageTooBig);

@@ -36,6 +36,7 @@ mod origin;
 mod replay;
 mod utf8;
 mod violation;
+mod window;
 
 pub use close::{CloseCode, Closed};
 pub use codec::{Codec, Limits};

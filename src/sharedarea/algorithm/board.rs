@@ -187,6 +187,12 @@ pub const FIGURE_PINGS: usize = 64;
 pub const FIGURE_PONG_TIMEOUTS: usize = 72;
 /// Conversations ended with a code of libraries or applications.
 pub const FIGURE_CLOSES_OTHER: usize = 80;
+/// Clients handed over to another worker.
+pub const FIGURE_CLIENTS_GIVEN: usize = 88;
+/// Clients taken over from another worker.
+pub const FIGURE_CLIENTS_TAKEN: usize = 96;
+/// Clients offered to another worker that stayed.
+pub const FIGURE_CLIENTS_RETURNED: usize = 104;
 /// Sixteen of them: conversations ended with 1000 to 1015.
 pub const FIGURE_CLOSES: usize = 128;
 

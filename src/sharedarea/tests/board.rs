@@ -50,6 +50,21 @@ fn figures_are_shown() {
 }
 
 #[test]
+fn a_reservation_of_the_dead_can_be_forgotten() {
+    let area = area();
+    let (dead, slow, receiver) = (worker(&area, 1), worker(&area, 3), worker(&area, 2));
+    receiver.set_state(ParticipantState::Ready);
+    assert!(dead.reserve(2) && slow.reserve(2));
+    dead.vanish();
+    assert!(receiver.is_reserved());
+    assert_eq!(receiver.forget_reservations(), 2);
+    assert!(!receiver.is_reserved());
+    // The slow one has only been slow.
+    receiver.release_reservation(2);
+    assert_eq!(area.participant(2).unwrap().reserved, 0);
+}
+
+#[test]
 fn places_are_reserved_only_where_clients_are_taken() {
     let area = area();
     let (sender, receiver) = (worker(&area, 1), worker(&area, 2));

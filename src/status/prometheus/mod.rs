@@ -128,7 +128,7 @@ type WorkerFamily = (
     fn(&WorkerStatus) -> u64,
 );
 
-const WORKER_FAMILIES: [WorkerFamily; 21] = [
+const WORKER_FAMILIES: [WorkerFamily; 24] = [
     ("clients", "gauge", "Connected clients.", |w| {
         w.clients.into()
     }),
@@ -239,6 +239,24 @@ const WORKER_FAMILIES: [WorkerFamily; 21] = [
         "counter",
         "Clients given up because no ping was answered.",
         |w| w.traffic.pong_timeouts,
+    ),
+    (
+        "clients_given_total",
+        "counter",
+        "Clients handed over to another worker.",
+        |w| w.traffic.clients_given,
+    ),
+    (
+        "clients_taken_total",
+        "counter",
+        "Clients taken over from another worker.",
+        |w| w.traffic.clients_taken,
+    ),
+    (
+        "clients_returned_total",
+        "counter",
+        "Clients offered to another worker that stayed.",
+        |w| w.traffic.clients_returned,
     ),
     ("up", "gauge", "Whether the slot has a process.", |w| {
         w.pid.is_some().into()

@@ -1,7 +1,7 @@
 //! What the page looks like to a scraper.
 
 use super::*;
-use crate::status::ChannelStatus;
+use crate::status::{ChannelStatus, Traffic};
 
 fn example() -> Status {
     let channel = |name: &str| ChannelStatus {
@@ -16,6 +16,12 @@ fn example() -> Status {
             slot: 4,
             clients: 9,
             state: "serving".into(),
+            traffic: Traffic {
+                clients_given: 11,
+                clients_taken: 12,
+                clients_returned: 13,
+                ..Traffic::default()
+            },
             ..WorkerStatus::default()
         }],
         channels: vec![channel("a\"b\\c"); 200],
@@ -42,7 +48,15 @@ fn every_sample_follows_its_family() {
             assert_eq!(name, family, "{line}");
         }
     }
-    assert!(page.contains("bellwether_worker_clients{worker=\"4\"} 9\n"));
+    for (name, value) in [
+        ("clients", 9),
+        ("clients_given_total", 11),
+        ("clients_taken_total", 12),
+        ("clients_returned_total", 13),
+    ] {
+        let sample = format!("bellwether_worker_{name}{{worker=\"4\"}} {value}\n");
+        assert!(page.contains(&sample), "{page}");
+    }
     assert!(
         page.contains("bellwether_uptime_seconds 61.002\n"),
         "{page}"

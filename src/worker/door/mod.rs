@@ -8,14 +8,35 @@ use log::{debug, warn};
 use crate::net::{Listener, Transport};
 use crate::sys::descriptors;
 
-use super::balance::better_slot;
+use super::balance::{better_slot, other_slot};
 use super::mail::Letter;
 use super::run::{Phase, Worker};
 
 /// Clients accepted from one listener in one turn; then those that are there have theirs.
 const ACCEPTS_PER_TURN: usize = 64;
+/// That there is no room for more is told once in this time.
+const FULL_TOLD_MS: u64 = 60_000;
 /// After the system has refused a descriptor, no client is accepted for this time.
 const REFUSED_PAUSE_MS: u64 = 100;
+
+/// When something was last told that may come very often.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    last_ms: Option<u64>,
+}
+
+impl Told {
+    /// Whether it is to be told again.
+    fn is_due(&mut self, now_ms: u64) -> bool {
+        let is_due = self
+            .last_ms
+            .is_none_or(|last_ms| now_ms >= last_ms + FULL_TOLD_MS);
+        if is_due {
+            self.last_ms = Some(now_ms);
+        }
+        is_due
+    }
+}
 
 impl Worker {
     pub(super) fn may_accept(&self) -> bool {
@@ -49,10 +70,7 @@ impl Worker {
                 return Ok(());
             }
             if !self.may_accept() {
-                warn!(
-                    "{} clients are served, no more are accepted",
-                    self.engine.clients()
-                );
+                self.tell_full("no more are accepted");
                 return self.leave_listeners();
             }
             let Some(listener) = self.listeners.get(usize::from(number)) else {
@@ -82,6 +100,44 @@ impl Worker {
                     return;
                 }
             }
+        }
+    }
+
+    /// A worker at its limit comes and goes there with every client: that is told seldom.
+    fn tell_full(&mut self, consequence: &str) {
+        if self.full_told.is_due(self.engine.now_ms()) {
+            let clients = self.engine.clients();
+            warn!("{clients} clients are served, {consequence}");
+        }
+    }
+
+    /// Takes in a client that another worker has passed on.
+    pub(super) fn take_in(&mut self, transport: Transport) {
+        let clients = self.engine.clients();
+        match self.phase {
+            Phase::Serving if clients < self.clients_max => self.engine.adopt(transport),
+            // There was room when it was passed on.
+            Phase::Serving => {
+                let mine = u32::try_from(clients).unwrap_or(u32::MAX);
+                let other = other_slot(self.area.participants(), self.slot, mine);
+                if !other.is_some_and(|slot| self.hand_over(&transport, slot)) {
+                    self.tell_full("one that was passed on is refused");
+                    self.engine.refuse(transport);
+                }
+            }
+            Phase::Moving { .. } | Phase::Mercy(_) | Phase::Draining { .. } | Phase::Stopped => {
+                self.seat(transport);
+            }
+        }
+    }
+
+    /// Forgets the reservations of workers that have died before they could claim them.
+    pub(super) fn mend_reservations(&mut self) {
+        let now_ms = self.engine.now_ms();
+        let participant = self.engine.participant();
+        if self.unclaimed.is_over(participant.is_reserved(), now_ms) {
+            let places = participant.forget_reservations();
+            debug!("{places} places were reserved by workers that are gone");
         }
     }
 
@@ -118,3 +174,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
