@@ -44,7 +44,8 @@ fn board_of_layout(server: &Server, layout: u32) -> (File, Vec<u8>) {
     });
     let mut bytes = fs::read(board.expect("a board")).unwrap();
     bytes[8..12].copy_from_slice(&layout.to_le_bytes());
-    let mut copy = File::from(memfd_create("copy", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut copy = File::from(memfd_create("copy", flags).unwrap());
     copy.write_all(&bytes).unwrap();
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
     fcntl(&copy, FcntlArg::F_ADD_SEALS(seals)).unwrap();
