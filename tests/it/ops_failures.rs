@@ -1,8 +1,11 @@
 //! What goes wrong in a reload or upgrade ends in a documented state (docs/reload.md): serving, or cleanly stopped.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::MASTER;
 use crate::ops_reload::{run, with_file};
@@ -11,21 +14,39 @@ use crate::process::{kill_hard, lives, wait_until_gone};
 use crate::server::{Server, folder};
 use crate::status::Status;
 
-/// A server whose program is a copy, and where that is.
-pub(crate) fn from_a_copy(options: &[&str]) -> (Server, std::path::PathBuf) {
+/// A server whose program is a link, and where that is.
+pub(crate) fn from_a_link(options: &[&str]) -> (Server, PathBuf) {
     let folder = folder();
-    let copy = folder.path().join("master");
-    fs::copy(MASTER, &copy).unwrap();
-    let name = copy.to_str().expect("a path in UTF-8").to_owned();
+    let link = folder.path().join("master");
+    symlink(MASTER, &link).unwrap();
+    let name = link.to_str().expect("a path in UTF-8").to_owned();
     let all = [&["--socket", "127.0.0.1:0", "--settle", "0"], options].concat();
-    (Server::start_in(folder, &[&name], MASTER, &all), copy)
+    (Server::start_in(folder, &[&name], MASTER, &all), link)
 }
 
 /// Another program in the place of the running one, as a deployment puts it there.
-pub(crate) fn put(program: &std::path::Path, text: &str) {
+///
+/// A process of its own writes it: what a thread of ours holds open for writing, a child that another thread starts at
+/// that moment holds too, and such a file cannot be run.
+pub(crate) fn put(program: &Path, text: &str) {
     let new = program.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
+        .arg(&new)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut input = writer.stdin.take().expect("a pipe");
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    assert!(writer.wait().unwrap().success());
+    fs::rename(new, program).unwrap();
+}
+
+/// The real program in that place again.
+pub(crate) fn put_the_real_one(program: &Path) {
+    let new = program.with_extension("new");
+    symlink(MASTER, &new).unwrap();
     fs::rename(new, program).unwrap();
 }
 
@@ -40,7 +61,7 @@ pub(crate) fn still_serves(server: &Server, before: &Status, client: &mut Peer) 
 
 #[test]
 fn a_program_that_cannot_start_is_found_out_before() {
-    let (server, program) = from_a_copy(&["--processes", "2"]);
+    let (server, program) = from_a_link(&["--processes", "2"]);
     let mut client = Peer::of(&server, "/news");
     let before = Status::of(&server);
     for (text, reason) in [
@@ -66,8 +87,7 @@ fn a_program_that_cannot_start_is_found_out_before() {
     }
     // A reload is of the program that runs, whatever is on disk.
     assert_eq!(run(&server, &["reload"]).0, Some(0));
-    fs::remove_file(&program).unwrap();
-    fs::copy(MASTER, &program).unwrap();
+    put_the_real_one(&program);
     assert_eq!(run(&server, &["upgrade"]).0, Some(0));
     server.publish("news", "upgraded");
     client.expect("upgraded");
@@ -113,10 +133,7 @@ fn a_replacement_that_dies_ends_the_chain_and_mixed_generations_serve() {
     let server = Server::start(MASTER, &["--processes", "3", "--settle", "3600"]);
     let mut clients: Vec<Peer> = (0..9).map(|_| Peer::of(&server, "/news")).collect();
     let before = Status::of(&server).worker_pids();
-    let waiting = server
-        .verb(&["reload"])
-        .stderr(std::process::Stdio::piped())
-        .spawn();
+    let waiting = server.verb(&["reload"]).stderr(Stdio::piped()).spawn();
     let chained = Status::wait(&server, "one to be replaced", |status| {
         status.workers.len() == 3
             && status.clients() == 9
@@ -163,10 +180,7 @@ fn a_worker_that_dies_while_it_is_replaced_does_not_hold_the_chain_up() {
     let before = Status::of(&server).worker_pids();
     // It neither hands over nor leaves.
     crate::process::signal(before[0], nix::sys::signal::Signal::SIGSTOP);
-    let waiting = server
-        .verb(&["reload"])
-        .stdout(std::process::Stdio::piped())
-        .spawn();
+    let waiting = server.verb(&["reload"]).stdout(Stdio::piped()).spawn();
     server.wait_for_log("replaces worker 1", 1);
     kill_hard(before[0]);
     let output = waiting

@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::MASTER;
-use crate::ops_failures::{from_a_copy, put, still_serves};
+use crate::ops_failures::{from_a_link, put, put_the_real_one, still_serves};
 use crate::ops_reload::run;
 use crate::peer::Peer;
 use crate::server::Server;
@@ -44,7 +44,8 @@ fn board_of_layout(server: &Server, layout: u32) -> (File, Vec<u8>) {
     });
     let mut bytes = fs::read(board.expect("a board")).unwrap();
     bytes[8..12].copy_from_slice(&layout.to_le_bytes());
-    let mut copy = File::from(memfd_create("copy", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut copy = File::from(memfd_create("copy", flags).unwrap());
     copy.write_all(&bytes).unwrap();
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
     fcntl(&copy, FcntlArg::F_ADD_SEALS(seals)).unwrap();
@@ -52,8 +53,7 @@ fn board_of_layout(server: &Server, layout: u32) -> (File, Vec<u8>) {
 }
 
 fn upgrade_to_the_real_one(server: &Server, program: &Path, client: &mut Peer) {
-    fs::remove_file(program).unwrap();
-    fs::copy(MASTER, program).unwrap();
+    put_the_real_one(program);
     let (code, said) = run(server, &["upgrade"]);
     assert_eq!(code, Some(0), "{said}");
     server.publish("news", "upgraded");
@@ -62,7 +62,7 @@ fn upgrade_to_the_real_one(server: &Server, program: &Path, client: &mut Peer) {
 
 #[test]
 fn a_program_that_knows_another_version_of_the_state_is_refused() {
-    let (server, program) = from_a_copy(&["--processes", "2"]);
+    let (server, program) = from_a_link(&["--processes", "2"]);
     let mut client = Peer::of(&server, "/news");
     let before = Status::of(&server);
     put(
@@ -80,7 +80,7 @@ fn a_program_that_knows_another_version_of_the_state_is_refused() {
 
 #[test]
 fn a_program_that_knows_another_layout_is_refused_and_writes_nothing() {
-    let (server, program) = from_a_copy(&["--processes", "2"]);
+    let (server, program) = from_a_link(&["--processes", "2"]);
     let mut client = Peer::of(&server, "/news");
     let before = Status::of(&server);
     let (board, bytes) = board_of_layout(&server, 99);
@@ -98,7 +98,7 @@ fn a_program_that_knows_another_layout_is_refused_and_writes_nothing() {
 
 #[test]
 fn what_a_state_has_more_or_less_within_its_version_is_no_obstacle() {
-    let (server, program) = from_a_copy(&["--processes", "2"]);
+    let (server, program) = from_a_link(&["--processes", "2"]);
     let mut client = Peer::of(&server, "/news");
     let pid = Status::of(&server).pid;
     for (change, more) in [
