@@ -1,10 +1,7 @@
 //! Clients that read alternates beside clients that do not: who gets what, and that nobody gets it torn,
 //! twice or out of order.
 
-use std::os::fd::AsFd;
-
 use flate2::{Decompress, FlushDecompress};
-use nix::sys::socket::{setsockopt, sockopt};
 
 use super::handover::{move_all, turn};
 use super::rig::{Peer, Rig, config_of, masked, upgrade};
@@ -196,19 +193,11 @@ fn what_had_to_wait_for_room_is_deflated_and_what_has_none_is_not() {
     assert_eq!(rig.engine.core.waiting_bytes, 0);
 }
 
-/// From now on the kernel takes what is for the clients in pieces of some 2 KiB, and not many of them.
-fn narrow(rig: &Rig) {
-    for key in rig.engine.keys() {
-        let client = rig.engine.core.clients.get(key).unwrap();
-        setsockopt(&client.transport.as_fd(), sockopt::SndBuf, &1).unwrap();
-    }
-}
-
 /// A fast and a slow client of each kind.
 fn four(rig: &mut Rig) -> [(Peer, Vec<u32>, usize); 4] {
     let four = ["", "", DEFLATE, DEFLATE];
     let four = four.map(|more| (rig.websocket_with("/news", more), Vec::new(), 0));
-    narrow(rig);
+    rig.narrow();
     four
 }
 
@@ -313,7 +302,7 @@ fn half_an_alternate_moves_to_another_worker() {
         .map(|at| if at % 2 == 0 { DEFLATE } else { "" })
         .map(|more| (rig.websocket_with("/news", more), Vec::new()))
         .collect();
-    narrow(&rig);
+    rig.narrow();
     let (mut here, mut published, mut alternates, mut halves) = (true, 0, 0, 0);
     for round in 0..150_usize {
         for _ in 0..round % 7 {

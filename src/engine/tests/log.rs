@@ -284,11 +284,15 @@ fn a_slow_client_catches_up_while_the_log_still_has_it() {
 fn a_half_sent_frame_is_finished_after_its_place_was_overwritten() {
     let mut rig = Rig::new(|_| {});
     let mut slow = rig.websocket("/news");
-    // Frames of 8000 bytes hit the end of the socket's buffer in the middle of one.
+    rig.narrow();
     for number in 0..200 {
         publish(&mut rig, "news", &numbered(number, 8000));
         rig.turn();
     }
+    let key = rig.engine.keys()[0];
+    let behind = rig.engine.core.clients.get(key).unwrap().behind.as_ref();
+    let half = behind.and_then(|behind| behind.half.as_ref());
+    assert!(half.is_some_and(|half| half.rescued.is_some()), "{half:?}");
     assert!(rig.area.horizon() > 64 * 1024, "the spool has gone around");
     let mut got = Vec::new();
     rig.until("the close comes", |_| {

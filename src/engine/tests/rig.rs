@@ -1,8 +1,11 @@
 //! An engine, a publisher, and peers whose bytes can be looked at.
 
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::app::{App, Apps};
 use crate::config::{Config, Environment, Invocation, parse, resolve};
@@ -72,6 +75,15 @@ impl Rig {
         let apps = Apps::new(&self.config, None).unwrap();
         let settings = Settings::from(&self.config);
         Engine::new(settings, apps, self.area.clone(), participant).unwrap()
+    }
+
+    /// From now on the kernel takes what is for the clients in pieces of some 2 KiB, and not many of
+    /// them: frames are half sent where a unix socket would take them whole or not at all.
+    pub(super) fn narrow(&self) {
+        for key in self.engine.keys() {
+            let client = self.engine.core.clients.get(key).unwrap();
+            setsockopt(&client.transport.as_fd(), sockopt::SndBuf, &1).unwrap();
+        }
     }
 
     /// One turn that does not wait.
