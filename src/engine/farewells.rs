@@ -8,6 +8,7 @@ use crate::event_loop::Key;
 use crate::protocol::websocket::CloseCode;
 
 use super::Engine;
+use super::client::Marks;
 
 /// While farewells are due, a turn waits no longer.
 pub(super) const STEP_MS: u64 = 20;
@@ -66,6 +67,23 @@ impl Engine {
         };
         self.say_farewells();
         self.core.flush_dirty();
+    }
+
+    /// Ends what is left of our clients without another word to them; their apps are told. What these
+    /// publish has to be in the log at once, or it is not.
+    pub fn cut_off(&mut self) {
+        for key in self.core.clients.keys() {
+            let client = self.core.clients.get(key);
+            // Who is frozen may be another worker's.
+            if client.is_some_and(|client| !client.marks.contains(Marks::FROZEN)) {
+                self.core.lost(key);
+            }
+        }
+        self.settle();
+        for app in self.apps.iter_mut() {
+            app.turn(&mut Context::new(&mut self.core));
+        }
+        self.core.retry_publications();
     }
 
     /// Tells those to go whose time has come.

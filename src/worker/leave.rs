@@ -139,7 +139,7 @@ impl Worker {
             }
             Phase::Draining { until_ms } => {
                 if now_ms >= until_ms && !self.is_empty() {
-                    self.tell_what_is_left();
+                    self.cut_off();
                     return true;
                 }
             }
@@ -240,11 +240,13 @@ impl Worker {
             && !self.engine.participant().is_reserved()
     }
 
-    fn tell_what_is_left(&self) {
+    /// Leaves although somebody or something is left.
+    fn cut_off(&mut self) {
         let clients = self.engine.clients();
         if clients > 0 {
             warn!("leaving {clients} clients behind: they did not go in time");
         }
+        self.engine.cut_off();
         let messages = self.engine.unpublished();
         if messages > 0 {
             warn!("{messages} messages are lost: the log did not take them in time");

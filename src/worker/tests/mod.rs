@@ -8,8 +8,10 @@ use std::sync::atomic::Ordering;
 use super::mail::Letter;
 use super::run::Phase;
 use super::{Order, Report};
+use crate::app::{Accept, Message, WebSocket, per_client};
 use crate::engine::tests::rig::{Peer, masked};
 use crate::net::Purpose;
+use crate::protocol::websocket::Closed;
 use crate::sharedarea::ParticipantKind;
 use crate::sys::descriptors;
 
@@ -293,4 +295,25 @@ fn a_log_that_takes_nothing_holds_nobody_for_ever() {
     pair.one.order(stop(SHORT_MS));
     pair.one.until("it leaves", |one| one.gone);
     assert!(pair.one.worker.engine.unpublished() > 0);
+}
+
+/// Tells the others when its client is gone.
+async fn say_goodbye(mut ws: WebSocket) -> Result<(), Closed> {
+    ws.handshake(Accept::default()).await?;
+    ws.subscribe("news")?;
+    while ws.recv().await.is_ok() {}
+    let _told = ws.publish("news", &Message::text("gone"));
+    Ok(())
+}
+
+#[test]
+fn apps_learn_of_those_who_are_cut_off() {
+    let mut pair = pair(|| Some(Box::new(per_client(say_goodbye))));
+    let mut stays = pair.two.client();
+    let silent = pair.one.client();
+    pair.one.order(stop(SHORT_MS));
+    pair.one.until("it leaves", |one| one.gone);
+    assert_eq!(pair.one.worker.engine.clients(), 0);
+    pair.two.expect(&mut stays, &[(TEXT, b"gone")]);
+    drop(silent);
 }
