@@ -44,7 +44,8 @@ pub struct Shipment {
 /// A client that another worker has frozen, as it has arrived here.
 #[derive(Debug)]
 pub struct Arrival {
-    key: Key,
+    /// Whose it is here.
+    pub key: Key,
     /// How much of its outbox came with the record.
     outbox_bytes: usize,
 }
@@ -172,8 +173,6 @@ impl Engine {
     pub fn admit(&mut self, arrival: &Arrival, late: &[u8]) {
         let key = arrival.key;
         self.core.figures.clients_taken += 1;
-        // Its place in the log may be beyond ours: then ours comes first, or it gets things twice.
-        self.core.fan_out();
         if let Some(client) = self.core.clients.get_mut(key) {
             // Not behind what was said to it here: what a compressor has written there refers to
             // what was sent before it.

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sharedarea::Participant;
 use crate::sys::descriptors::{self, Received};
-use crate::worker::{Mailboxes, Order, Report};
+use crate::worker::{Mailboxes, Order, Report, is_for_anybody};
 
 /// No packet between workers or to the master is longer.
 const PACKET_BYTES_MAX: usize = 4096;
@@ -143,13 +143,15 @@ impl Roster {
     }
 
     /// Passes clients that wait in the mailbox of a slot without worker on to one that serves.
-    /// A client that nobody takes is closed.
+    /// A client that nobody takes is closed. Letters between two workers end here: who is offered and
+    /// not answered for stays where it is, and what else there is was for the dead alone.
     pub(super) fn forward(&self, from: u16, to: &[u16], participant: &Participant) {
         let Some(receiver) = self.mailbox(from) else {
             return;
         };
         let mut packet = [0; PACKET_BYTES_MAX];
-        for to in to.iter().cycle() {
+        let mut to = to.iter().cycle();
+        loop {
             let (bytes, clients) = match descriptors::receive(receiver, &mut packet) {
                 Ok(Received::Packet { bytes, descriptors }) => (bytes, descriptors),
                 Ok(Received::Blocked | Received::Ended) => return,
@@ -157,6 +159,12 @@ impl Roster {
                     log::warn!("mailbox of worker {from}: {error}");
                     return;
                 }
+            };
+            if !is_for_anybody(&packet[..bytes]) {
+                continue;
+            }
+            let Some(to) = to.next() else {
+                return;
             };
             let clients: Vec<BorrowedFd<'_>> = clients.iter().map(AsFd::as_fd).collect();
             let passed = participant.reserve(*to)
@@ -226,18 +234,19 @@ mod tests {
         let roster = Roster::new(2).unwrap();
         let (client, _peer) = descriptors::packet_pair().unwrap();
         let sender = roster.mailboxes[0].sender.as_fd();
-        descriptors::send(sender, b"new", &[client.as_fd()]).unwrap();
+        descriptors::send(sender, b"m\x03\0\x01\0\0\0\0\0\0\0", &[client.as_fd()]).unwrap();
+        descriptors::send(sender, b"n", &[client.as_fd()]).unwrap();
         roster.forward(1, &[2], &participant);
         let mut packet = [0; 16];
         let received = descriptors::receive(roster.mailbox(2).unwrap(), &mut packet).unwrap();
         let Received::Packet {
-            bytes: 3,
+            bytes: 1,
             descriptors,
         } = received
         else {
             panic!("{received:?}");
         };
-        assert_eq!((&packet[..3], descriptors.len()), (&b"new"[..], 1));
+        assert_eq!((packet[0], descriptors.len()), (b'n', 1));
         assert_eq!(area.participant(2).unwrap().reserved, 1);
     }
 }

@@ -36,6 +36,12 @@ pub(super) enum Letter {
     Abort { from: u16, batch: u64 },
 }
 
+/// Whether any worker may read the letter in a packet: that with a client of whom nothing is known yet.
+/// All others are between two, who count on it.
+pub fn is_for_anybody(packet: &[u8]) -> bool {
+    matches!(Letter::decode(packet), Some(Letter::New(_)))
+}
+
 const NEW: u8 = b'n';
 const NEW_AT_API: u8 = b'p';
 const MOVE: u8 = b'm';

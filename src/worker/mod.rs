@@ -15,5 +15,6 @@ mod seat;
 #[cfg(test)]
 mod tests;
 
+pub use mail::is_for_anybody;
 pub use run::run;
 pub use seat::{Mailboxes, Order, Report, Seat};

@@ -215,10 +215,12 @@ impl Worker {
             arrivals.turn(post);
         });
         self.hurry_moving();
-        let over = self.with_post(|post, _, departure| {
+        let is_moving = matches!(self.phase, Phase::Moving { .. });
+        let over = self.with_post(|post, arrivals, departure| {
+            let awaited = is_moving && !arrivals.is_empty();
             departure
                 .as_mut()
-                .is_none_or(|departure| departure.turn(post))
+                .is_none_or(|departure| departure.turn(post, awaited))
         });
         if over {
             self.departure = None;
@@ -279,9 +281,15 @@ impl Worker {
                     None => post.abort(by, batch),
                 });
             }
-            Letter::Release { from, batch, yes } => self.with_post(|post, arrivals, _| {
-                arrivals.released(post, (from, batch), &yes, fds.first());
-            }),
+            Letter::Release { from, batch, yes } => {
+                let is_moving = matches!(self.phase, Phase::Moving { .. });
+                self.with_post(|post, arrivals, departure| {
+                    let admitted = arrivals.released(post, (from, batch), &yes, fds.first());
+                    if let Some(departure) = departure.as_mut().filter(|_| is_moving) {
+                        departure.add(admitted);
+                    }
+                });
+            }
             Letter::Abort { from, batch } => self.arrivals.aborted(&mut self.engine, from, batch),
         }
     }

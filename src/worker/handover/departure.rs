@@ -67,8 +67,14 @@ impl Departure {
         }
     }
 
-    /// Sends what may be sent. Whether it is over: everybody who can be moved is.
-    pub(in crate::worker) fn turn(&mut self, post: &mut Post<'_>) -> bool {
+    /// Gives these away as well: they have come since it began.
+    pub(in crate::worker) fn add(&mut self, keys: Vec<Key>) {
+        self.queue.extend(keys);
+    }
+
+    /// Sends what may be sent. Whether it is over: everybody who can be moved is, and nobody is
+    /// `awaited` who would have to go as well.
+    pub(in crate::worker) fn turn(&mut self, post: &mut Post<'_>, awaited: bool) -> bool {
         let now_ms = post.now_ms;
         let is_late = |since_ms: u64| now_ms >= since_ms + ANSWER_MS;
         let late = self.batches.iter().any(|batch| is_late(batch.sent_ms))
@@ -86,7 +92,8 @@ impl Departure {
         {
             self.go_on(post);
         }
-        let over = self.batches.is_empty() && (self.queue.is_empty() || self.clients_left == 0);
+        let over = self.batches.is_empty()
+            && (self.clients_left == 0 || (self.queue.is_empty() && !awaited));
         if over {
             let ms = now_ms.saturating_sub(self.begun_ms);
             info!(
@@ -162,6 +169,8 @@ impl Departure {
         yes: Vec<bool>,
     ) {
         let batch = self.batches.iter().position(|batch| batch.id == id);
+        // Only who was asked may answer; its successor or whoever leaves does not count.
+        let batch = batch.filter(|_| by == self.to && self.receiver_serves(post));
         match batch.and_then(|at| Some((at, self.batches.get_mut(at)?))) {
             Some((at, batch)) => {
                 batch.answer = Some(yes);

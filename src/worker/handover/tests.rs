@@ -91,7 +91,7 @@ impl Side {
         self.with_post(|post, arrivals, departure| {
             post.deliver();
             arrivals.turn(post);
-            if departure.as_mut().is_some_and(|one| one.turn(post)) {
+            if departure.as_mut().is_some_and(|one| one.turn(post, false)) {
                 *departure = None;
             }
         });
@@ -336,4 +336,34 @@ fn what_cannot_be_sent_at_all_ends_the_departure() {
     assert!(old.departure.is_none());
     assert_eq!(new.engine.clients(), 0);
     is_served(&mut old, &mut client);
+}
+
+#[test]
+fn who_answers_in_the_name_of_a_dead_receiver_gets_nobody() {
+    let area = SharedArea::create(Geometry::with_spool(64 * 1024), 1, 0).unwrap();
+    let (peers, own): (Vec<OwnedFd>, Vec<OwnedFd>) =
+        (0..2).map(|_| descriptors::packet_pair().unwrap()).unzip();
+    let successors = own[1].try_clone().unwrap();
+    let mut sides = (1..)
+        .zip(own)
+        .map(|(slot, own)| Side::new(&area, slot, own, &peers));
+    let (mut old, new) = (sides.next().unwrap(), sides.next().unwrap());
+    // Two batches.
+    let mut clients: Vec<UnixStream> = (0..70).map(|_| old.client()).collect();
+    old.depart(2);
+    old.turn();
+    // The receiver dies before it reads them, and its successor finds them.
+    drop(new);
+    let mut new = Side::new(&area, 2, successors, &peers);
+    assert_eq!(new.open_mailbox(), 2);
+    // A worker reads its letters before its departure looks at the receiver.
+    assert_eq!(old.open_mailbox(), 2);
+    old.until("all are ours again", |old| {
+        new.open_mailbox();
+        new.turn();
+        old.departure.is_none() && new.engine.clients() == 0
+    });
+    for client in &mut clients {
+        is_served(&mut old, client);
+    }
 }

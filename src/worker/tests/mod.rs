@@ -13,7 +13,7 @@ use crate::engine::tests::rig::{Peer, masked};
 use crate::net::Purpose;
 use crate::protocol::websocket::Closed;
 use crate::sharedarea::ParticipantKind;
-use crate::sys::descriptors;
+use crate::sys::descriptors::{self, Received};
 
 use self::rig::*;
 
@@ -316,4 +316,54 @@ fn apps_learn_of_those_who_are_cut_off() {
     assert_eq!(pair.one.worker.engine.clients(), 0);
     pair.two.expect(&mut stays, &[(TEXT, b"gone")]);
     drop(silent);
+}
+
+#[test]
+fn who_is_on_the_way_to_a_worker_that_is_replaced_stays_where_it_can() {
+    let mut pair = pair(|| None);
+    let mut peer = pair.one.client();
+    pair.one.order(Order::GiveAway { to: 2, clients: 1 });
+    pair.one.settle();
+    pair.two.turn();
+    assert_eq!(pair.two.worker.engine.clients(), 1, "it is taken");
+    // Before that is read.
+    pair.two.order(Order::Replace {
+        by: 1,
+        code: 1012,
+        mercy_ms: 0,
+        timeout_ms: LONG_MS,
+    });
+    for _ in 0..20 {
+        pair.two.turn();
+        pair.one.turn();
+    }
+    peer.receive();
+    assert_eq!(peer.frames(), [], "a client that can move is closed");
+}
+
+#[test]
+fn who_has_come_to_a_worker_that_is_replaced_moves_on() {
+    let mut pair = pair(|| None);
+    let mut peer = pair.one.client();
+    pair.one.order(Order::GiveAway { to: 2, clients: 1 });
+    pair.one.settle();
+    pair.two.turn();
+    pair.one.settle();
+    assert_eq!(pair.one.worker.engine.clients(), 0, "it is given");
+    // The letter that says so comes late.
+    let own = pair.two.worker.mailboxes.own.as_fd();
+    let mut packet = [0; 64];
+    let Ok(Received::Packet { bytes, .. }) = descriptors::receive(own, &mut packet) else {
+        panic!("a letter is there");
+    };
+    pair.two.worker.give_place(1, 1012, 0, LONG_MS).unwrap();
+    pair.two.settle();
+    descriptors::send(pair.mailbox.as_fd(), &packet[..bytes], &[]).unwrap();
+    for _ in 0..20 {
+        pair.two.turn();
+        pair.one.turn();
+    }
+    assert_eq!(pair.one.worker.engine.clients(), 1);
+    peer.receive();
+    assert_eq!(peer.frames(), [], "a client that can move is closed");
 }
