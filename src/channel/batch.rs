@@ -201,9 +201,6 @@ impl Batch {
                 .at_table_index(index)
                 .filter(|_| area.is_of_channel_now(entry));
         }
-        if !subscriptions.has_unindexed() {
-            return None;
-        }
         self.name.clear();
         area.copy_out(entry.name_range()?, &mut self.name).ok()?;
         subscriptions.find(std::str::from_utf8(&self.name).ok()?)

@@ -1,6 +1,7 @@
 //! From the shared log to the clients: order, slow ones, half-sent frames, laps.
 
 use super::rig::{Peer, Rig, config_of, masked};
+use crate::sharedarea::ParticipantKind;
 
 /// Publishes, turning the loop while the log is busy.
 fn publish(rig: &mut Rig, channel: &str, payload: &[u8]) {
@@ -330,4 +331,24 @@ fn pings_are_answered_between_frames_of_the_log() {
         (&texts[0].1[..], &texts[1].1[..]),
         (&b"one"[..], &b"two"[..])
     );
+}
+
+#[test]
+fn what_still_carries_the_name_when_its_channel_gets_a_place_is_not_lost() {
+    let mut rig = Rig::new(|config| config.channels_max = 64);
+    let mut holder = rig.area.join(ParticipantKind::External, 2).unwrap();
+    let mut places = Vec::new();
+    for n in 0..64 {
+        let index = holder.channel(&format!("other{n}")).unwrap();
+        holder.set_interest(index, 1);
+        places.push(index);
+    }
+    let mut peer = rig.websocket("/late");
+    // Both in one turn.
+    assert!(rig.publish("late", b"one"));
+    for index in places {
+        holder.set_interest(index, 0);
+    }
+    assert!(rig.publish("late", b"two"));
+    rig.expect(&mut peer, b"\x81\x03one\x81\x03two");
 }
