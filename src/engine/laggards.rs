@@ -146,7 +146,9 @@ impl Core {
         if let Some(client) = self.clients.get_mut(key)
             && let Some(behind) = &mut client.behind
         {
-            behind.next = next.unwrap_or(NOTHING);
+            // Never back: an entry that makes no sense is no lap.
+            let onward = behind.next.saturating_add(1);
+            behind.next = next.map_or(NOTHING, |next| next.max(onward));
         }
     }
 

@@ -161,7 +161,8 @@ impl SharedArea {
     /// Number of the last committed entry; 0 = none yet.
     #[must_use]
     pub fn head(&self) -> u64 {
-        entries::head(self.objects())
+        // One more is a number as well, whatever somebody has scribbled there.
+        entries::head(self.objects()).min(u64::MAX - 1)
     }
 
     /// Entry `seq`, copied and checked. Its bytes are safe to send only below a pin that was set (and

@@ -10,5 +10,6 @@ mod joining;
 mod limits;
 mod log;
 pub(crate) mod rig;
+mod scribbled;
 mod wake;
 mod websocket;
