@@ -113,7 +113,9 @@ impl Tail {
     #[expect(clippy::option_option, reason = "lost, not ours, ours")]
     fn read(&self, area: &SharedArea, participant: &Participant) -> Option<Option<Answer>> {
         let entry = area.entry(self.next_seq).ok()?;
-        if entry.channel.is_some() && entry.channel != self.index {
+        if entry.channel.is_some()
+            && (entry.channel != self.index || !area.is_of_channel_now(&entry))
+        {
             return Some(None);
         }
         // From here on its bytes stay as they are.
@@ -274,6 +276,28 @@ mod tests {
         let messages = answers.len() as u64 - 1;
         assert!(*entries > 0 && messages > 0);
         assert_eq!(entries + messages, 100);
+    }
+
+    #[test]
+    fn what_was_of_another_channel_at_the_same_place_is_not_shown() {
+        let geometry = Geometry {
+            channels: 1,
+            ..Geometry::with_spool(64 * 1024)
+        };
+        let area = SharedArea::create(geometry, 1, 0).unwrap();
+        let mut participant = area.join(ParticipantKind::Master, 0).unwrap();
+        let mut other = area.join(ParticipantKind::Worker, 1).unwrap();
+        let place = other.channel("other").unwrap();
+        other.set_interest(place, 1);
+        let mut tail = Tail::new("news".into(), &area, &mut participant);
+        assert!(tail.index().is_none());
+        publish(&mut other, "other", "secret");
+        other.set_interest(place, 0);
+        // `visiting` ends with the next look-up.
+        let _none = other.channel(&"n".repeat(150));
+        publish(&mut other, "news", "mine");
+        tail.look_up(&mut participant);
+        assert_eq!(shown(&mut tail, &area, &participant), [message("mine")]);
     }
 
     #[test]
