@@ -7,6 +7,7 @@
 //! There are more slots than workers. A replacement boots in an empty one during a reload, and the
 //! slot that it emptied is free for the next; [`Policy::slots`] bounds how far a server can grow.
 
+mod chain;
 mod machine;
 mod notice;
 mod policy;
