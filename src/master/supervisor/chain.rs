@@ -222,7 +222,17 @@ impl Supervisor {
 
     /// The slot of a failed replacement has been seen to; without it there is nothing to wait for.
     pub(super) fn end_if_unsettled(&mut self, slot: u16, actions: &mut Vec<Action>) {
-        if matches!(self.step(), Some(Step::Settling { new, .. }) if new == slot) {
+        let Phase::Reloading(reload) = &self.phase else {
+            return;
+        };
+        let is_over = match reload.step {
+            Step::Settling { new, .. } => new == slot,
+            Step::Crowded => reload.progress == Progress::Failed,
+            Step::Probe { .. } | Step::Config | Step::Booting { .. } | Step::Leaving { .. } => {
+                false
+            }
+        };
+        if is_over {
             self.run(actions);
         }
     }

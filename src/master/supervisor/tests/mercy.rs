@@ -298,3 +298,24 @@ fn what_is_left_behind_is_said() {
         "; 3 old workers still serve clients that cannot move, for at most 68 s"
     );
 }
+
+#[test]
+fn a_crowded_change_that_has_failed_ends() {
+    let mut bench = Bench::merciful(2, 5);
+    for (old, new) in [(1, 3), (2, 4)] {
+        if old == 1 {
+            bench.reload_with_mercy();
+        }
+        bench.pass_on(old, new);
+        bench.later(1_000);
+    }
+    assert_eq!(forks(&bench.reload_with_mercy()), [(5, 3)]);
+    bench.pass_on(3, 5);
+    let change = RELOAD;
+    assert_eq!(
+        bench.later(1_000),
+        [Action::Tell(Notice::ReloadCrowded { change })]
+    );
+    bench.exit(5, CRASH);
+    assert_eq!(bench.supervisor.phase_name(), "running");
+}
