@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use super::control::{Awaited, Errand};
 use super::health::{Finding, Limits, Sight};
+use super::logging::REPEATABLE;
 use super::place;
 use super::serve::{Leave, Master};
 use super::signals::Meaning;
@@ -78,7 +79,9 @@ impl Master<'_> {
                     let name = format!("letter {}", char::from(spec.letter));
                     self.obey(&name, spec.meaning)?;
                 }
-                Err(letter) => log::warn!("letter {letter:?} received: it means nothing"),
+                Err(letter) => {
+                    log::warn!(target: REPEATABLE, "letter {letter:?} received: it means nothing");
+                }
             }
         }
         ControlFlow::Continue(())
