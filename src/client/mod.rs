@@ -214,7 +214,7 @@ impl<'m> Line<'m> {
         match self {
             Self::Text { text, .. } => text.clone(),
             Self::Binary { bytes, .. } => format!("(binary, {bytes} bytes)"),
-            Self::Lapped { entries } => format!("(too slow: {entries} entries were overwritten)"),
+            Self::Lapped { entries } => format!("(too slow, entries overwritten: {entries})"),
         }
     }
 }

@@ -18,6 +18,7 @@ use serde_json::{Map, json};
 use super::repeats::Repeats;
 use crate::config::LogFormat;
 use crate::engine::REQUEST_LOG;
+use crate::status::counted;
 use crate::sys::lines;
 
 /// The target of a warning of the master that others can cause as often as they like. All its others,
@@ -213,7 +214,10 @@ impl Limited {
         if lost == 0 {
             return true;
         }
-        let args = format_args!("{lost} lines of the log are lost: nobody has read it");
+        let args = format_args!(
+            "{} of the log lost: nobody has read it",
+            counted(lost, "line")
+        );
         let notice = Record::builder()
             .level(Level::Error)
             .target("bellwether")

@@ -103,7 +103,7 @@ impl Master<'_> {
     /// Takes the errand of a verb, which waits from now on. What it waits for is settled before
     /// anything is told, since the answer may come at once.
     pub(super) fn run_errand(&mut self, number: u64, errand: Errand) -> ControlFlow<Leave> {
-        log::info!("verb received: {errand:?}");
+        log::info!("verb received: {errand}");
         let change = Awaited::Generation(self.supervisor.next_generation());
         let (awaited, event) = match errand {
             Errand::Reload => (change, Event::Reload),

@@ -67,7 +67,7 @@ fn a_client_that_never_answers_holds_the_server_for_the_drain_timeout_only() {
     assert_eq!(client.read().unwrap(), Event::Close(Some(1001)));
     // Not answered. Without the option's deadline the client would have five seconds.
     assert_eq!(server.ended().code(), Some(0));
-    server.wait_for_log("leaving 1 clients behind", 1);
+    server.wait_for_log("leaving 1 client behind", 1);
     TcpListener::bind(server.address()).expect("the port is free");
 }
 
@@ -218,7 +218,7 @@ fn signals_of_a_terminal_and_of_job_control_change_nothing_in_workers() {
         }
     }
     server.signal(Signal::SIGUSR1);
-    server.wait_for_log("2 workers serving, 1 clients", 1);
+    server.wait_for_log("2 workers serving, 1 client,", 1);
     server.publish("news", "still here");
     client.expect("still here");
     assert_eq!(Status::of(&server).worker_pids(), workers);
