@@ -367,3 +367,35 @@ fn who_has_come_to_a_worker_that_is_replaced_moves_on() {
     peer.receive();
     assert_eq!(peer.frames(), [], "a client that can move is closed");
 }
+
+#[test]
+fn who_finishes_a_request_while_others_are_moved_moves_too() {
+    let mut pair = pair(|| None);
+    let mut peer = pair.one.connect(Purpose::Api);
+    let post = |body: &str| {
+        format!("POST /publish/news HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{body}")
+    };
+    peer.send(post("h").as_bytes());
+    let _other = pair.one.client();
+    pair.one.settle();
+    pair.one.order(replace(0, LONG_MS));
+    pair.one.settle();
+    peer.send(b"i");
+    let answered = |peer: &mut Peer| {
+        peer.receive();
+        assert!(!peer.ended, "closed without a word");
+        let text = peer.text();
+        let is_whole = text.starts_with("HTTP/1.1 200 ") && text.ends_with("}\n");
+        assert!(!text.contains("Connection: close"), "{text}");
+        is_whole
+    };
+    pair.one.until("the answer", |_| answered(&mut peer));
+    peer.received.clear();
+    for _ in 0..20 {
+        pair.two.turn();
+        pair.one.turn();
+    }
+    assert_eq!(pair.two.worker.engine.clients(), 2);
+    peer.send(post("hi").as_bytes());
+    pair.two.until("the next answer", |_| answered(&mut peer));
+}
