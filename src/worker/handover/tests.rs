@@ -228,14 +228,32 @@ fn an_abort_that_meets_a_full_mailbox_is_sent_when_there_is_room() {
     assert_eq!(new.engine.clients(), 1, "frozen");
     is_served(&mut old, &mut client);
     assert!(!old.unsent.is_empty());
-    // Nothing overtakes it.
-    old.depart(2);
-    old.turn();
     assert_eq!(new.open_mailbox(), 0);
     old.until("it is told", |old| old.unsent.is_empty());
     assert_eq!(new.open_mailbox(), 1);
     assert_eq!((old.engine.clients(), new.engine.clients()), (1, 0));
     assert_eq!((old.figures(), new.figures()), ([0, 0, 1], [0; 3]));
+}
+
+#[test]
+fn nothing_overtakes_what_waits() {
+    let (mut old, mut new, mut client) = answered_and_stuffed();
+    old.with_post(|post, _, departure| departure.as_mut().unwrap().abandon(post));
+    assert!(!old.unsent.is_empty(), "the abort waits");
+    // There is room again, which shows when clients are offered anew.
+    assert_eq!(new.open_mailbox(), 0);
+    old.depart(2);
+    let over = old.with_post(|post, _, departure| departure.as_mut().unwrap().turn(post, false));
+    assert!(!over, "it is tried again");
+    assert_eq!(new.open_mailbox(), 0, "the offer is not sent before");
+    old.until("the client has moved", |old| {
+        new.open_mailbox();
+        old.open_mailbox();
+        old.departure.is_none()
+    });
+    new.open_mailbox();
+    assert_eq!((old.engine.clients(), new.engine.clients()), (0, 1));
+    is_served(&mut new, &mut client);
 }
 
 #[test]
