@@ -357,6 +357,27 @@ fn what_cannot_be_sent_at_all_ends_the_departure() {
 }
 
 #[test]
+fn the_successor_of_a_dead_receiver_is_not_waited_for() {
+    let (mut old, new) = sides();
+    let mut client = old.client();
+    old.depart(2);
+    old.turn();
+    let area = new.area.clone();
+    let Side {
+        engine, mailboxes, ..
+    } = new;
+    drop(engine);
+    let mut successor = Side::new(&area, 2, mailboxes.own, &mailboxes.peers);
+    let view = area.participant(2).unwrap();
+    assert_eq!(view.state, ParticipantState::Ready);
+    old.turn();
+    assert!(old.departure.is_none(), "at once");
+    successor.open_mailbox();
+    assert_eq!((old.engine.clients(), successor.engine.clients()), (1, 0));
+    is_served(&mut old, &mut client);
+}
+
+#[test]
 fn who_answers_in_the_name_of_a_dead_receiver_gets_nobody() {
     let area = SharedArea::create(Geometry::with_spool(64 * 1024), 1, 0).unwrap();
     let (peers, own): (Vec<OwnedFd>, Vec<OwnedFd>) =
