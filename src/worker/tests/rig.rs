@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::super::run::Worker;
+use super::super::run::{Phase, Worker};
 use super::super::{Mailboxes, Order, Report, Seat};
 use crate::app::{Accept, App, Apps, WebSocket, per_client};
 use crate::config::{Config, Environment};
@@ -20,7 +20,7 @@ use crate::sys::descriptors::{self, Received};
 /// How long a condition may take before a test fails.
 pub(super) const PATIENCE_MS: u64 = 20_000;
 pub(super) const LONG_MS: u32 = 3_600_000;
-/// Long enough for what a test does meanwhile to be seen, short enough to be waited for.
+/// Short enough to be waited for; nothing has to fit into it.
 pub(super) const SHORT_MS: u32 = 500;
 
 /// A worker, and what the master has of it.
@@ -99,6 +99,15 @@ impl Seated {
             .map(|(first, payload)| (*first, payload.to_vec()))
             .collect();
         assert_eq!(seen, frames);
+    }
+
+    /// From now on it shows no more mercy, however long that was to last.
+    pub(super) fn end_mercy(&mut self) {
+        let now_ms = self.worker.engine.now_ms();
+        let Phase::Mercy(terms) = &mut self.worker.phase else {
+            panic!("it shows mercy");
+        };
+        terms.mercy_until_ms = Some(now_ms);
     }
 
     /// Lets it take notice of everything that is there.
