@@ -37,7 +37,7 @@ pub(super) struct Terms {
     /// They are served until then; None: they are told to go at once.
     pub(super) mercy_until_ms: Option<u64>,
     /// The worker leaves then, in any case.
-    until_ms: u64,
+    pub(super) until_ms: u64,
 }
 
 impl Worker {

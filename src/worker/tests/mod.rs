@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::mail::Letter;
 use super::run::Phase;
 use super::{Order, Report};
-use crate::app::{Accept, Message, WebSocket, per_client};
+use crate::app::{Accept, App, Message, WebSocket, per_client};
 use crate::engine::tests::rig::{Peer, masked};
 use crate::net::Purpose;
 use crate::protocol::websocket::Closed;
@@ -184,17 +184,30 @@ fn a_stop_hurries_the_farewells_of_a_reload() {
     pair.one.until("the time of the stop is up", |one| one.gone);
 }
 
+/// The first worker was told to give its place and has a client; the other stands still.
+fn giving_place(mercy_ms: u32, app: impl Fn() -> Option<Box<dyn App>>) -> (Pair, Peer) {
+    let mut pair = pair(app);
+    let peer = pair.one.client();
+    pair.one.order(replace(mercy_ms, LONG_MS));
+    pair.one.settle();
+    (pair, peer)
+}
+
 #[test]
-fn a_second_order_gives_nobody_more_time() {
-    let mut pair = pair(app_that_stays);
-    let _peer = pair.one.client();
-    pair.one.order(replace(0, SHORT_MS));
-    pair.one.settle();
-    let before = pair.one.worker.phase;
-    assert!(matches!(before, Phase::Draining { .. }));
-    pair.one.order(stop(LONG_MS));
-    pair.one.settle();
-    assert_eq!(pair.one.worker.phase, before);
+fn a_stop_gives_nobody_more_time() {
+    let (moving, _peer) = giving_place(LONG_MS, || None);
+    assert!(matches!(moving.one.worker.phase, Phase::Moving { .. }));
+    let (mercy, _peer) = giving_place(LONG_MS, app_that_stays);
+    assert!(matches!(mercy.one.worker.phase, Phase::Mercy(_)));
+    let (draining, _peer) = giving_place(0, app_that_stays);
+    assert!(matches!(draining.one.worker.phase, Phase::Draining { .. }));
+    for mut pair in [moving, mercy, draining] {
+        let before_ms = pair.one.leaves_ms();
+        pair.one.order(stop(3 * LONG_MS));
+        pair.one.settle();
+        assert!(matches!(pair.one.worker.phase, Phase::Draining { .. }));
+        assert_eq!(pair.one.leaves_ms(), before_ms);
+    }
 }
 
 #[test]

@@ -110,6 +110,15 @@ impl Seated {
         terms.mercy_until_ms = Some(now_ms);
     }
 
+    /// When it leaves, in any case.
+    pub(super) fn leaves_ms(&self) -> u64 {
+        match self.worker.phase {
+            Phase::Moving { terms, .. } | Phase::Mercy(terms) => terms.until_ms,
+            Phase::Draining { until_ms } => until_ms,
+            Phase::Serving | Phase::Stopped => panic!("it is about to leave"),
+        }
+    }
+
     /// Lets it take notice of everything that is there.
     pub(super) fn settle(&mut self) {
         for _ in 0..3 {
