@@ -5,11 +5,10 @@ mod rig;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use super::mail::Letter;
 use super::run::Phase;
 use super::{Order, Report};
 use crate::app::{Accept, App, Message, WebSocket, per_client};
-use crate::engine::tests::rig::{Peer, masked};
+use crate::engine::tests::rig::{Peer, masked, upgrade};
 use crate::net::Purpose;
 use crate::protocol::websocket::Closed;
 use crate::sharedarea::ParticipantKind;
@@ -131,6 +130,34 @@ fn who_can_move_when_mercy_ends_moves_then() {
 }
 
 #[test]
+fn who_has_said_nothing_yet_is_passed_on_when_mercy_begins() {
+    let mut pair = pair(app_that_stays);
+    let stays = pair.one.client();
+    let mut silent = pair.one.connect(Purpose::Clients);
+    stuff(&pair.mailbox);
+    pair.one.order(replace(LONG_MS, LONG_MS));
+    pair.one.settle();
+    assert_eq!(pair.one.worker.engine.clients(), 2, "nothing can be sent");
+    // Handing over is given up, and the other has room just then.
+    pair.two.settle();
+    let now_ms = pair.one.worker.engine.now_ms();
+    let Phase::Moving { until_ms, .. } = &mut pair.one.worker.phase else {
+        panic!("it is tried again");
+    };
+    *until_ms = now_ms;
+    pair.one.turn();
+    assert_eq!(pair.one.reports(), [Report::Moved]);
+    assert_eq!(pair.one.worker.engine.clients(), 1);
+    silent.send(upgrade("/news", "").as_bytes());
+    pair.two.until("the handshake is answered", |_| {
+        silent.receive();
+        silent.text().starts_with("HTTP/1.1 101")
+    });
+    drop(stays);
+    pair.one.until("it leaves", |one| one.gone);
+}
+
+#[test]
 fn a_stop_ends_mercy_at_once() {
     let mut pair = pair(app_that_stays);
     let mut peers = [pair.one.client(), pair.one.client()];
@@ -214,9 +241,8 @@ fn a_stop_gives_nobody_more_time() {
 fn moving_that_does_not_get_on_is_given_up() {
     let mut pair = pair(|| None);
     let mut peer = pair.one.client();
-    // Nothing more goes into the mailbox of the other, who does not look.
-    let nothing = Letter::Abort { from: 9, batch: 9 }.encode();
-    while descriptors::send(pair.mailbox.as_fd(), &nothing, &[]).is_ok() {}
+    // The other does not look.
+    stuff(&pair.mailbox);
     pair.one.order(replace(0, SHORT_MS));
     pair.one.expect(&mut peer, &[RESTART]);
     pair.one.until("it leaves", |one| one.gone);
@@ -230,8 +256,7 @@ fn a_worker_does_not_leave_before_others_know_that_clients_stay() {
     pair.one.settle();
     pair.two.settle();
     assert_eq!(pair.two.worker.engine.clients(), 1, "frozen");
-    let nothing = Letter::Abort { from: 9, batch: 9 }.encode();
-    while descriptors::send(pair.mailbox.as_fd(), &nothing, &[]).is_ok() {}
+    stuff(&pair.mailbox);
     pair.one.order(stop(LONG_MS));
     pair.one.expect(&mut peer, &[GOING_AWAY]);
     drop(peer);

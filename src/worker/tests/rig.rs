@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::super::mail::Letter;
 use super::super::run::{Phase, Worker};
 use super::super::{Mailboxes, Order, Report, Seat};
 use crate::app::{Accept, App, Apps, WebSocket, per_client};
@@ -208,6 +209,12 @@ pub(super) fn pair(app: impl Fn() -> Option<Box<dyn App>>) -> Pair {
         mailbox,
         publisher,
     }
+}
+
+/// Nothing more goes into this mailbox until its owner has looked.
+pub(super) fn stuff(mailbox: &OwnedFd) {
+    let nothing = Letter::Abort { from: 9, batch: 9 }.encode();
+    while descriptors::send(mailbox.as_fd(), &nothing, &[]).is_ok() {}
 }
 
 pub(super) fn replace(mercy_ms: u32, timeout_ms: u32) -> Order {
