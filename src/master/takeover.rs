@@ -78,6 +78,9 @@ pub(super) struct LinesState {
     /// one.
     pub(super) own: Option<RawFd>,
     pub(super) lost: u64,
+    /// The end of a line whose beginning has left.
+    #[serde(default)]
+    pub(super) rest: Vec<u8>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -171,7 +174,7 @@ impl Takeover {
         };
         let own = state.lines.own.map(take).transpose()?;
         if purpose == Purpose::Start {
-            lines::go_on(own, state.lines.lost);
+            lines::go_on(own, state.lines.lost, state.lines.rest);
         }
         Ok(Self {
             supervisor: state.supervisor,

@@ -148,6 +148,7 @@ impl Master<'_> {
             lines: LinesState {
                 own: lines.as_ref().map(OwnedFd::as_raw_fd),
                 lost: lines::lost(),
+                rest: lines::rest(),
             },
         };
         let text = serde_json::to_vec(&state).map_err(io::Error::other)?;

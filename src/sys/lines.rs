@@ -93,11 +93,18 @@ pub fn own() -> Option<OwnedFd> {
     }
 }
 
-/// Goes on with what the program before this one had: its own description, and lines it has lost.
-pub fn go_on(own: Option<OwnedFd>, lost: u64) {
+/// The end of a line whose beginning has left.
+pub fn rest() -> Vec<u8> {
+    lines().rest.clone()
+}
+
+/// Goes on with what the program before this one had: its own description, lines it has lost, and the
+/// [rest] of one.
+pub fn go_on(own: Option<OwnedFd>, lost: u64, rest: Vec<u8>) {
     let mut lines = lines();
     lines.way = own.map(Way::Own);
     lines.lost = lost;
+    lines.rest = rest;
 }
 
 /// Standard error is another one now.

@@ -271,11 +271,16 @@ fn relative_paths_are_the_same_places_after_a_reload_and_an_upgrade() {
     server.wait_for_log(&format!("reload: generation {} serves", generation + 1), 1);
     fs::write(app.join("touch"), "").unwrap();
     server.wait_for_log(&format!("reload: generation {} serves", generation + 2), 1);
+    let without_stats = ini.replace("stats = ./stats.sock\n", "");
+    fs::write(start.join("server.ini"), without_stats).unwrap();
+    let (code, said) = run(&server, &["upgrade"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!app.join("stats.sock").exists(), "nobody wants it any more");
     let pid = fs::read_to_string(app.join("pid")).unwrap();
     assert_eq!(pid.trim(), server.pid().to_string());
     server.ask_to_end();
     assert_eq!(server.ended().code(), Some(0));
-    for name in ["a.sock", "api.sock", "stats.sock", "pid", "pipe"] {
+    for name in ["a.sock", "api.sock", "pid", "pipe"] {
         assert!(!app.join(name).exists(), "vacuum: {name}");
     }
 }

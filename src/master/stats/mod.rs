@@ -106,17 +106,18 @@ impl StatsServer {
             let bound = take_or_bind(address, Purpose::Clients, &mut there, config);
             bound.inspect_err(|error| log::error!("no statistics: {error}"))
         };
-        let listeners = config
-            .stats
-            .iter()
-            .filter_map(|address| listen(address).ok());
+        let addresses = config.stats.iter();
+        let listeners: Vec<_> = addresses.filter_map(|one| listen(one).ok()).collect();
+        if config.operations.vacuum {
+            there.iter().for_each(|bound| bound.remove_file());
+        }
         let connections = (0..).zip(readers).map(|(number, (fd, reader))| {
             let transport = Transport::new(fd);
             (number, Connection { transport, reader })
         });
         let connections: BTreeMap<u64, Connection> = connections.collect();
         Self {
-            listeners: listeners.collect(),
+            listeners,
             style: config.stats_style,
             next_number: connections.len() as u64,
             connections,
