@@ -186,7 +186,7 @@ fn one_worker_fewer_leaves_who_cannot_move_where_they_are() {
     let (code, said) = run(&server, &["scale", "1"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(
-        said.contains("scale: 1 workers serve; 1 old worker"),
+        said.contains("scale: 1 worker serves; 1 old worker"),
         "{said}"
     );
     for client in &mut clients {

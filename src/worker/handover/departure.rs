@@ -9,6 +9,7 @@ use log::{debug, info, warn};
 use crate::engine::Shipment;
 use crate::event_loop::Key;
 use crate::sharedarea::ParticipantState;
+use crate::status::counted;
 use crate::sys::descriptors;
 
 use super::super::mail::{self, BATCH_CLIENTS_MAX, Letter};
@@ -105,8 +106,9 @@ impl Departure {
         if over {
             let ms = now_ms.saturating_sub(self.begun_ms);
             info!(
-                "handed {} clients over to worker {} in {ms} ms",
-                self.moved, self.to
+                "handed {} over to worker {} in {ms} ms",
+                counted(self.moved, "client"),
+                self.to
             );
         }
         over
