@@ -108,12 +108,11 @@ fn serve(arguments: Vec<OsString>, environment: Environment, app: Option<Box<dyn
     if config.operations.check {
         return check(&config, takeover.as_ref());
     }
-    let starter = match enter(&config, takeover.as_ref()) {
+    let starter = match enter(&config, takeover.as_ref(), &source.environment) {
         Ok(Detached::Server(starter)) => starter,
         Ok(Detached::Starter(code)) => return code,
         Err(error) => return complain(&error.to_string()),
     };
-    logging::begin(config.log_level, config.log_format);
     let launch = Launch {
         config,
         program: source.program(),
@@ -145,7 +144,12 @@ fn check(config: &Config, takeover: Option<&Takeover>) -> u8 {
         return complain(&error.to_string());
     }
     let text = match takeover {
-        Some(_) => ACCEPTED,
+        Some(takeover) => {
+            if let Err(error) = master::check_takeover(config.clone(), takeover) {
+                return complain(&error.to_string());
+            }
+            ACCEPTED
+        }
         None => "the configuration can be used",
     };
     // The exit code says the same.
@@ -153,16 +157,27 @@ fn check(config: &Config, takeover: Option<&Takeover>) -> u8 {
     0
 }
 
-/// Takes the place in the system that the options name. A program that goes on has it already, but for
-/// its working directory.
-fn enter(config: &Config, takeover: Option<&Takeover>) -> Result<Detached, StartError> {
+/// Takes the place in the system that the options name, and begins to log.
+fn enter(
+    config: &Config,
+    takeover: Option<&Takeover>,
+    environment: &Environment,
+) -> Result<Detached, StartError> {
     let operations = &config.operations;
+    let begin_to_log = || logging::begin(config.log_level, config.log_format);
+    if let Some(takeover) = takeover {
+        begin_to_log();
+        place::go_on(operations, takeover.folder.as_ref());
+        takeover.warn_of_another_place(config, environment);
+        return Ok(Detached::Server(None));
+    }
     let detached = match &operations.daemonize {
-        Some(file) if takeover.is_none() => place::detach(file)?,
-        Some(_) | None => Detached::Server(None),
+        Some(file) => place::detach(file)?,
+        None => Detached::Server(None),
     };
     if matches!(detached, Detached::Server(_)) {
         place::enter(operations)?;
+        begin_to_log();
     }
     Ok(detached)
 }

@@ -68,6 +68,11 @@ fn setting(line: &str) -> Result<(&'static OptionSpec, String), String> {
     if option.name == "ini" {
         return Err("a file cannot include another one".to_owned());
     }
+    if option.name == "check" {
+        return Err(
+            "`check` belongs on the command line: a file is read by servers too".to_owned(),
+        );
+    }
     let value = match (value, option.takes) {
         (Some(value), _) => plain(value)?,
         (None, Takes::Flag) => "true".to_owned(),
@@ -172,6 +177,10 @@ mod tests {
             (
                 "[uwsgi]\nini = b.ini\n",
                 "a.ini:2: a file cannot include another one",
+            ),
+            (
+                "[uwsgi]\ncheck = false\n",
+                "a.ini:2: `check` belongs on the command line: a file is read by servers too",
             ),
             (
                 "socket = :1\n",

@@ -72,12 +72,17 @@ impl Bound {
             && self.listener.purpose() == purpose
     }
 
+    /// The file of a unix socket, if it is still the one we made.
+    fn own_file(&self) -> Option<&Path> {
+        let Address::Unix(path) = &self.asked else {
+            return None;
+        };
+        (self.inode.is_some() && self.inode == inode(&self.asked)).then_some(path)
+    }
+
     /// Removes the file of a unix socket, if it is still the one we made.
     pub(super) fn remove_file(&self) {
-        let Address::Unix(path) = &self.asked else {
-            return;
-        };
-        if self.inode.is_some() && self.inode == inode(&self.asked) {
+        if let Some(path) = self.own_file() {
             match fs::remove_file(path) {
                 Ok(()) => log::info!("vacuum: {} is removed", path.display()),
                 Err(error) => log::warn!("vacuum: {}: {error}", path.display()),
@@ -98,20 +103,64 @@ fn inode_of(path: &Path) -> Option<u64> {
 }
 
 /// The sockets that a configuration wants: those of `there` that are the same, new ones, and all that
-/// the service manager made.
+/// the service manager made. If one cannot be bound, nothing is left of the others.
 pub(super) fn bind(config: &Config, there: &[Rc<Bound>]) -> Result<Vec<Rc<Bound>>, BindError> {
-    let mut there: Vec<Rc<Bound>> = there.to_vec();
-    let mut wanted = Vec::new();
     let clients = config
         .sockets
         .iter()
         .map(|address| (address, Purpose::Clients));
     let api = config.api.iter().map(|address| (address, Purpose::Api));
-    for (address, purpose) in clients.chain(api) {
-        wanted.push(take_or_bind(address, purpose, &mut there, config)?);
-    }
-    wanted.extend(there.into_iter().filter(|bound| bound.activated));
+    let mut rest = there.to_vec();
+    let mut wanted = take_or_bind_all(clients.chain(api), &mut rest, config)?;
+    wanted.extend(rest.into_iter().filter(|bound| bound.activated));
     Ok(wanted)
+}
+
+/// Whether a configuration's sockets, and those of its statistics, can be had beside what is there: they
+/// are bound, and let go at once.
+pub(super) fn try_to_bind(
+    config: &Config,
+    there: &[Rc<Bound>],
+    stats_there: &[Rc<Bound>],
+) -> Result<(), BindError> {
+    let listeners = bind(config, there)?;
+    let stats = config
+        .stats
+        .iter()
+        .map(|address| (address, Purpose::Clients));
+    let stats = take_or_bind_all(stats, &mut stats_there.to_vec(), config);
+    let_go(&listeners, there);
+    stats.map(|bound| let_go(&bound, stats_there))
+}
+
+/// One socket for each address: taken out of `rest`, or a new one.
+fn take_or_bind_all<'a>(
+    addresses: impl Iterator<Item = (&'a Address, Purpose)>,
+    rest: &mut Vec<Rc<Bound>>,
+    config: &Config,
+) -> Result<Vec<Rc<Bound>>, BindError> {
+    let there = rest.clone();
+    let mut wanted = Vec::new();
+    for (address, purpose) in addresses {
+        match take_or_bind(address, purpose, rest, config) {
+            Ok(bound) => wanted.push(bound),
+            Err(error) => {
+                let_go(&wanted, &there);
+                return Err(error);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// Removes the files of those sockets that have only just been bound.
+fn let_go(bound: &[Rc<Bound>], there: &[Rc<Bound>]) {
+    let is_new = |one: &&Rc<Bound>| !there.iter().any(|known| Rc::ptr_eq(known, one));
+    for path in bound.iter().filter(is_new).filter_map(|one| one.own_file()) {
+        if let Err(error) = fs::remove_file(path) {
+            log::warn!("{} stays: {error}", path.display());
+        }
+    }
 }
 
 /// The socket of `there` that is the same, or a new one.

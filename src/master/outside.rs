@@ -7,8 +7,8 @@ use std::os::fd::BorrowedFd;
 
 use super::fifo::{Command, Fifo};
 use super::logging::REPEATABLE;
-use super::message::{Message, flags_of};
-use crate::channel::ChannelName;
+use super::message::Message;
+use crate::channel::{ChannelName, flags_of, kind_of};
 use crate::protocol::websocket::{Codec, Kind};
 use crate::sharedarea::{
     Announcement, Area, AreaError, EntryFlags, HEAD_BYTES, Head, HeadError, Participant,
@@ -228,14 +228,6 @@ impl Desk<'_> {
             time_us: self.wall_us,
         })?;
         Ok(())
-    }
-}
-
-fn kind_of(flags: EntryFlags) -> Kind {
-    if flags.contains(EntryFlags::TEXT) {
-        Kind::Text
-    } else {
-        Kind::Binary
     }
 }
 

@@ -347,30 +347,37 @@ pub(super) fn wanted(config: &Config, processes_before: u16) -> Wanted {
     }
 }
 
-/// A reload replaces workers, not what the master made at its start.
+/// A reload replaces workers, not what the master made at its start. A new program makes some of it anew.
 fn warn_of_restart(before: &Config, after: &Config) {
     let (was, is) = (&before.operations, &after.operations);
-    let changes = [
+    let restart = [
         ("spool-size", before.spool_bytes != after.spool_bytes),
         ("log-entries", before.log_entries != after.log_entries),
         ("sharedarea", before.areas != after.areas),
         ("channels-max", before.channels_max != after.channels_max),
         ("instance", before.instance != after.instance),
         ("run-dir", before.run_dir != after.run_dir),
+        ("master-fifo", was.master_fifo != is.master_fifo),
+        ("pidfile", was.pidfile != is.pidfile),
+        ("daemonize", was.daemonize != is.daemonize),
+        ("uid", was.uid != is.uid),
+        ("gid", was.gid != is.gid),
+    ];
+    let upgrade = [
         ("stats", before.stats != after.stats),
         ("stats-http", before.stats_style != after.stats_style),
         ("log-format", before.log_format != after.log_format),
         ("log-level", before.log_level != after.log_level),
-        ("master-fifo", was.master_fifo != is.master_fifo),
-        ("pidfile", was.pidfile != is.pidfile),
-        ("daemonize", was.daemonize != is.daemonize),
         ("logto", was.logto != is.logto),
-        ("uid", was.uid != is.uid),
-        ("gid", was.gid != is.gid),
         ("chdir", was.chdir != is.chdir),
         ("umask", was.umask != is.umask),
     ];
-    for (option, _) in changes.iter().filter(|(_, changed)| *changed) {
-        log::warn!("--{option} has changed: that takes a restart");
+    for (options, what) in [
+        (&restart[..], "a restart"),
+        (&upgrade[..], "an upgrade or a restart"),
+    ] {
+        for (option, _) in options.iter().filter(|(_, changed)| *changed) {
+            log::warn!("--{option} has changed: that takes {what}");
+        }
     }
 }

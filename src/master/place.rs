@@ -12,7 +12,9 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Gid, Group, Pid, Uid, User, getegid, geteuid, setgid, setgroups, setuid};
+use nix::unistd::{
+    Gid, Group, Pid, Uid, User, fchdir, getegid, geteuid, setgid, setgroups, setuid,
+};
 
 use super::start::StartError;
 use crate::config::Operations;
@@ -88,10 +90,39 @@ pub fn enter(operations: &Operations) -> Result<(), StartError> {
         std::env::set_current_dir(folder)
             .map_err(|error| wrong("chdir", folder.display(), error))?;
     }
+    mask(operations);
+    Ok(())
+}
+
+/// The same for a program that goes on from another one, which was in `folder`. What cannot be had is told,
+/// and stays as it was: a server that runs does not end for want of it.
+pub fn go_on(operations: &Operations, folder: Option<&OwnedFd>) {
+    if let Some(file) = &operations.logto
+        && let Err(error) = streams::log_into(file)
+    {
+        log::warn!(
+            "--logto {}: {error}; the log goes on as before",
+            file.display()
+        );
+    }
+    if let Some(path) = &operations.chdir
+        && let Err(error) = std::env::set_current_dir(path)
+    {
+        let is_back = folder.is_some_and(|folder| fchdir(folder).is_ok());
+        let stays = if is_back {
+            "the directory is that of before"
+        } else {
+            "the directory is that of the start"
+        };
+        log::warn!("--chdir {}: {error}; {stays}", path.display());
+    }
+    mask(operations);
+}
+
+fn mask(operations: &Operations) {
     if let Some(mask) = operations.umask {
         let _before: Mode = umask(Mode::from_bits_truncate(mask));
     }
-    Ok(())
 }
 
 /// The user and group that the options name; `None` where there is nothing to change.

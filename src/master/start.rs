@@ -323,6 +323,17 @@ impl Start {
     }
 }
 
+/// Whether this program could go on from the one before it: what it would bind is bound, and let go at
+/// once.
+///
+/// # Errors
+/// What would be in its way.
+pub fn check_takeover(mut config: Config, takeover: &Takeover) -> Result<(), StartError> {
+    limit_clients(&mut config, takeover.roster.slots())?;
+    let (there, stats) = (&takeover.listeners, &takeover.stats);
+    Ok(listeners::try_to_bind(&config, there, stats)?)
+}
+
 fn policy(config: &Config) -> Policy {
     Policy {
         mercy_ms: config.operations.worker_reload_mercy_ms,

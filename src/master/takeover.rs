@@ -24,7 +24,7 @@ use super::listeners::Bound;
 use super::roster::Roster;
 use super::stats::Reader;
 use super::supervisor::Snapshot;
-use crate::config::Address;
+use crate::config::{Address, Config, Environment};
 use crate::net;
 use crate::sharedarea::{Descriptors, SharedArea};
 use crate::sys::{descriptors, lines};
@@ -67,6 +67,9 @@ pub(super) struct State {
     /// The pipe in the run directory.
     pub(super) fifo: RawFd,
     pub(super) letters: Option<(PathBuf, RawFd)>,
+    /// The working directory; who has become another user may not be let into it by its path.
+    #[serde(default)]
+    pub(super) folder: Option<RawFd>,
     #[serde(default)]
     pub(super) lines: LinesState,
 }
@@ -124,6 +127,8 @@ pub struct Takeover {
     pub(super) readers: Vec<(OwnedFd, Reader)>,
     pub(super) fifo: Fifo,
     pub(super) letters: Option<Letters>,
+    /// The working directory of the program before this one.
+    pub folder: Option<OwnedFd>,
 }
 
 impl Takeover {
@@ -189,7 +194,21 @@ impl Takeover {
             readers,
             fifo: Fifo::inherit(take(state.fifo)?),
             letters,
+            folder: state.folder.map(take).transpose()?,
         })
+    }
+
+    /// Tells if the configuration has another place in the run directory than the server, which keeps its own.
+    /// The directory that is the default depends on the user, whom the server may have changed.
+    pub fn warn_of_another_place(&self, config: &Config, environment: &Environment) {
+        let name = self.instance.name();
+        if config.instance.as_deref().is_some_and(|it| it != name) {
+            log::warn!("--instance has changed: that takes a restart");
+        }
+        let run_dir = &config.run_dir;
+        if self.instance.folder().parent() != Some(run_dir) && *run_dir != environment.run_dir() {
+            log::warn!("--run-dir has changed: that takes a restart");
+        }
     }
 
     /// Whether it has listening sockets that nobody need ask for.

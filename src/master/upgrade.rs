@@ -9,7 +9,9 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
+use nix::fcntl::{OFlag, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, getppid};
 
 use super::listeners::Bound;
@@ -37,13 +39,17 @@ struct Estate<'m> {
     text: OwnedFd,
     /// How log lines leave.
     lines: Option<OwnedFd>,
+    /// Where we are.
+    folder: Option<OwnedFd>,
     kept: Vec<BorrowedFd<'m>>,
 }
 
 impl Estate<'_> {
     fn keep(&self, keep: bool) -> io::Result<()> {
-        let own = std::iter::once(&self.text).chain(&self.lines);
-        own.map(OwnedFd::as_fd)
+        let own = [Some(&self.text), self.lines.as_ref(), self.folder.as_ref()];
+        own.into_iter()
+            .flatten()
+            .map(OwnedFd::as_fd)
             .chain(self.kept.iter().copied())
             .try_for_each(|fd| descriptors::keep_over_exec(fd, keep))
     }
@@ -111,6 +117,8 @@ impl Master<'_> {
         let area = self.area.fds();
         let snapshot = self.supervisor.snapshot();
         let lines = lines::own();
+        // One that we may not open is one that we could not go back to.
+        let folder = open(".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok();
         let state = State {
             version: VERSION,
             pid: master.as_raw(),
@@ -145,6 +153,7 @@ impl Master<'_> {
             fifo: keep(self.outside.as_fd()),
             letters: (self.letters.as_ref())
                 .map(|letters| (letters.path().to_path_buf(), keep(letters.as_fd()))),
+            folder: folder.as_ref().map(OwnedFd::as_raw_fd),
             lines: LinesState {
                 own: lines.as_ref().map(OwnedFd::as_raw_fd),
                 lost: lines::lost(),
@@ -157,6 +166,7 @@ impl Master<'_> {
         Ok(Estate {
             text: file.into(),
             lines,
+            folder,
             kept,
         })
     }

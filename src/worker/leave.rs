@@ -36,9 +36,9 @@ pub(super) struct Terms {
     /// The close code.
     code: u16,
     /// They are served until then; None: they are told to go at once.
-    mercy_until_ms: Option<u64>,
+    pub(super) mercy_until_ms: Option<u64>,
     /// The worker leaves then, in any case.
-    until_ms: u64,
+    pub(super) until_ms: u64,
 }
 
 impl Worker {

@@ -40,6 +40,8 @@ mod ops_log;
 #[cfg(test)]
 mod ops_place;
 #[cfg(test)]
+mod ops_refused;
+#[cfg(test)]
 mod ops_reload;
 #[cfg(test)]
 mod ops_verbs;
