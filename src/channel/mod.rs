@@ -5,11 +5,13 @@
 //! and knows no socket; the engine above does the sending.
 
 mod batch;
+mod kind;
 mod memberships;
 mod name;
 mod subscriptions;
 
 pub use batch::{Batch, Piece, Run, Variant};
+pub use kind::{flags_of, kind_of};
 pub use memberships::{Membership, Memberships};
 pub use name::{ChannelName, InvalidName, NAME_BYTES_MAX};
 pub use subscriptions::{ChannelId, Left, Subscriptions};

@@ -14,6 +14,7 @@ use crate::config::{Address, Target};
 use crate::master::control::{Answer, Errand, FrameError, Frames, Request};
 use crate::master::instance;
 use crate::status::Status;
+use crate::sys::process::Watched;
 
 /// A master that has not answered by then is stuck.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -127,6 +128,11 @@ impl Connection {
             stream,
             frames: Frames::new(ANSWER_BYTES_MAX),
         })
+    }
+
+    /// The master's process, if it can be watched from here.
+    pub(super) fn server(&self) -> Option<Watched> {
+        Watched::listening_to(&self.stream).ok()
     }
 
     pub(super) fn ask(&mut self, request: &Request) -> Result<(), Problem> {

@@ -150,10 +150,16 @@ fn errand(target: &Target, errand: Errand) -> Result<(), Problem> {
     print(&format!("{}\n", connection.run(errand)?))
 }
 
-/// Stops the server, and waits until the master is gone.
+/// Stops the server, and waits until the master is gone, with its sockets and the last line of its log.
 fn stop(target: &Target, fast: bool) -> Result<(), Problem> {
     let mut connection = Connection::open(target)?;
+    // While it is there for sure.
+    let server = connection.server();
     let result = connection.run(Errand::Stop { fast })?;
+    if let Some(server) = server {
+        server.wait().map_err(Problem::Talk)?;
+    }
+    // Where its process cannot be watched, the end of the connection is the last that is seen of it.
     match connection.wait_for_answer() {
         Err(Problem::Ended) => print(&format!("{result}\n")),
         Err(problem) => Err(problem),
@@ -208,7 +214,7 @@ impl<'m> Line<'m> {
         match self {
             Self::Text { text, .. } => text.clone(),
             Self::Binary { bytes, .. } => format!("(binary, {bytes} bytes)"),
-            Self::Lapped { entries } => format!("(too slow: {entries} entries were overwritten)"),
+            Self::Lapped { entries } => format!("(too slow, entries overwritten: {entries})"),
         }
     }
 }

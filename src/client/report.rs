@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::status::{AreaStatus, LaggardStatus, Status};
+use crate::status::{AreaStatus, LaggardStatus, Status, counted};
 
 /// Headings and rows as aligned columns.
 struct Table {
@@ -58,13 +58,13 @@ pub(super) fn table(status: &Status) -> String {
     // Writing to a String cannot fail.
     let _infallible = write!(
         page,
-        "\nlog: {} messages published ({} bytes, spool {} KiB), {} delivered, {} clients lapped, \
+        "\nlog: {} published ({} bytes, spool {} KiB), {} delivered, {} lapped, \
          {} stale, {} would block, {} recoveries\n\n",
-        log.published,
+        counted(log.published, "message"),
         log.bytes,
         log.spool_bytes / 1024,
         log.delivered,
-        log.lapped,
+        counted(log.lapped, "client"),
         log.stale,
         log.would_block,
         log.recoveries

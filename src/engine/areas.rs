@@ -10,12 +10,10 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use crate::app::{AreaRange, PublishError, SendError};
-use crate::channel::{Batch, ChannelName};
+use crate::channel::{Batch, ChannelName, kind_of};
 use crate::event_loop::Key;
 use crate::protocol::websocket::{FrameHeader, Kind, frame_header};
-use crate::sharedarea::{
-    Announced, Area, AreaError, Entry, EntryFlags, Range, Reading, SharedArea,
-};
+use crate::sharedarea::{Announced, Area, AreaError, Entry, Range, Reading, SharedArea};
 use crate::sys::socket::{self, Progress};
 
 use super::broadcast::Share;
@@ -65,14 +63,10 @@ impl<'a> Sending<'a> {
     fn new(entry: &Entry, area: &'a Result<Area, AreaError>, core: &mut Core) -> Option<Self> {
         let range = entry.announced?;
         let area = area.as_ref().ok()?;
-        let kind = match entry.flags.contains(EntryFlags::TEXT) {
-            true => Kind::Text,
-            false => Kind::Binary,
-        };
         let mut sending = Self {
             seq: entry.seq,
             range,
-            header: frame_header(kind, false, range.bytes as usize),
+            header: frame_header(kind_of(entry.flags), false, range.bytes as usize),
             source: Source::Stale,
         };
         sending.source = match core.rescued.of_entry(entry.seq) {

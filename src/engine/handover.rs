@@ -44,8 +44,7 @@ pub struct Shipment {
 /// A client that another worker has frozen, as it has arrived here.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Whose it is here.
-    pub key: Key,
+    key: Key,
     /// How much of its outbox came with the record.
     outbox_bytes: usize,
 }

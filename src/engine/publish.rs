@@ -2,7 +2,7 @@
 //! Messages are deflated here, once for all, if a worker may have clients that want that.
 
 use crate::app::{Message, PublishError};
-use crate::channel::ChannelName;
+use crate::channel::{ChannelName, flags_of};
 use crate::protocol::websocket::{Kind, frame_header};
 use crate::sharedarea::{self, Announced, Announcement, EntryFlags, Publication, Published};
 
@@ -14,13 +14,6 @@ const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How often a lock that is busy for as long as one try takes is tried for somebody who waits for
 /// the answer.
 const TRIES_MAX: usize = 8;
-
-fn flags_of(kind: Kind) -> EntryFlags {
-    match kind {
-        Kind::Text => EntryFlags::TEXT,
-        Kind::Binary => EntryFlags::BINARY,
-    }
-}
 
 /// A message that the log did not take.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use nix::sys::stat::Mode;
 
+use super::logging::REPEATABLE;
 use crate::protocol::websocket::Kind;
 
 /// Longest line; the rest of a longer one is thrown away.
@@ -106,6 +107,7 @@ impl Fifo {
                 let line = std::mem::take(&mut self.line);
                 if std::mem::take(&mut self.skipping) {
                     log::warn!(
+                        target: REPEATABLE,
                         "fifo: a line of more than {LINE_BYTES_MAX} bytes; allowed is {ALLOWED}"
                     );
                 } else if !line.is_empty() {
@@ -125,7 +127,7 @@ fn understood(line: &[u8]) -> Option<Command> {
             .chars()
             .take(SHOWN_CHARS_MAX)
             .collect();
-        log::warn!("fifo: {shown:?} is no command; allowed is {ALLOWED}");
+        log::warn!(target: REPEATABLE, "fifo: {shown:?} is no command; allowed is {ALLOWED}");
     }
     command
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use super::logging::REPEATABLE;
 use super::signals::{LETTERS, LetterSpec};
 
 /// Letters taken at once; more wait in the pipe.
@@ -69,7 +70,7 @@ impl Letters {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => {
-                log::warn!("{}: {error}", self.path.display());
+                log::warn!(target: REPEATABLE, "{}: {error}", self.path.display());
                 0
             }
         };

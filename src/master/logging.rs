@@ -1,14 +1,14 @@
 //! Log lines: `time level role[slot] message`, or the same as a JSON object a line. The request log is
-//! uWSGI's and carries its own time and process. A warning that a worker repeats is written once a second,
-//! with the number of those left out. A reader that does not read holds nobody up: what it does not take
+//! uWSGI's and carries its own time and process. A warning that repeats is written once a second, with the
+//! number of those left out: each of a worker, and those of the master that others can cause at will. A reader that does not read holds nobody up: what it does not take
 //! is lost, and told with one line when it reads again.
 //!
 //! It must not know what is logged.
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use log::kv::{Key, Value, VisitSource, VisitValue};
@@ -18,7 +18,12 @@ use serde_json::{Map, json};
 use super::repeats::Repeats;
 use crate::config::LogFormat;
 use crate::engine::REQUEST_LOG;
+use crate::status::counted;
 use crate::sys::lines;
+
+/// The target of a warning of the master that others can cause as often as they like. All its others,
+/// one place in the code may have several to tell at once.
+pub(super) const REPEATABLE: &str = "bellwether::repeatable";
 
 /// Pause between two attempts to tell that lines were lost, while nothing is logged.
 const TELL_PAUSE_MS: u64 = 100;
@@ -71,9 +76,21 @@ impl io::Write for StandardError {
     }
 }
 
-/// From here on this process is the worker of a slot.
+/// From here on this process is the worker of a slot. What the master has left out is the master's to tell.
 pub(super) fn become_worker(slot: u16) {
     SLOT.store(slot, Ordering::Relaxed);
+    *repeats() = Repeats::default();
+    LEFT_OUT.store(false, Ordering::Relaxed);
+}
+
+/// Whether [`Log::flush`] is wanted in a while even if nothing happens.
+pub(super) fn has_more_to_tell() -> bool {
+    LEFT_OUT.load(Ordering::Relaxed) || lines::is_behind()
+}
+
+/// A panic while it was held left nothing half done that would matter.
+fn repeats() -> MutexGuard<'static, Repeats> {
+    REPEATS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn slot() -> u16 {
@@ -145,14 +162,16 @@ impl<'v> VisitValue<'v> for Field {
     }
 }
 
-/// Writes everything but the repetitions of a worker's warnings, and what nobody reads.
+/// Writes everything but repetitions of warnings, and what nobody reads.
 struct Limited {
     logger: env_logger::Logger,
-    repeats: Mutex<Repeats>,
     /// When it was last tried to tell of lost lines.
     tried_ms: AtomicU64,
     begun: Instant,
 }
+
+/// Warnings that were written lately.
+static REPEATS: Mutex<Repeats> = Mutex::new(Repeats::new());
 
 /// Something was left out that nobody was told of.
 static LEFT_OUT: AtomicBool = AtomicBool::new(false);
@@ -161,7 +180,6 @@ impl Limited {
     fn new(logger: env_logger::Logger) -> Self {
         Self {
             logger,
-            repeats: Mutex::default(),
             tried_ms: AtomicU64::new(0),
             begun: now(),
         }
@@ -196,7 +214,10 @@ impl Limited {
         if lost == 0 {
             return true;
         }
-        let args = format_args!("{lost} lines of the log are lost: nobody has read it");
+        let args = format_args!(
+            "{} of the log lost: nobody has read it",
+            counted(lost, "line")
+        );
         let notice = Record::builder()
             .level(Level::Error)
             .target("bellwether")
@@ -227,7 +248,8 @@ impl Log for Limited {
         if !self.logger.matches(record) {
             return;
         }
-        let is_limited = record.level() == Level::Warn && slot() > 0;
+        let is_limited =
+            record.level() == Level::Warn && (slot() > 0 || record.target() == REPEATABLE);
         if !is_limited {
             return self.write(record);
         }
@@ -235,11 +257,7 @@ impl Log for Limited {
             record.module_path_static().unwrap_or_default(),
             record.line().unwrap_or(0),
         );
-        // A lock that is poisoned is one of a thread, and there are none.
-        let Ok(mut repeats) = self.repeats.lock() else {
-            return self.write(record);
-        };
-        match repeats.note(site, self.now_ms(), || record.args().to_string()) {
+        match repeats().note(site, self.now_ms(), || record.args().to_string()) {
             Some(0) => self.write(record),
             Some(left_out) => self.with_count(record, &record.args().to_string(), left_out),
             None => LEFT_OUT.store(true, Ordering::Relaxed),
@@ -259,9 +277,7 @@ impl Log for Limited {
         if !LEFT_OUT.load(Ordering::Relaxed) {
             return;
         }
-        let Ok(mut repeats) = self.repeats.lock() else {
-            return;
-        };
+        let mut repeats = repeats();
         for (text, left_out) in repeats.overdue(self.now_ms()) {
             let record = Record::builder()
                 .level(Level::Warn)

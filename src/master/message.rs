@@ -3,9 +3,9 @@
 //!
 //! It must not know where messages come from.
 
-use crate::channel::ChannelName;
+use crate::channel::{ChannelName, flags_of};
 use crate::protocol::websocket::{Codec, Kind, encode_frame};
-use crate::sharedarea::{EntryFlags, Participant, Publication, PublishError, Published};
+use crate::sharedarea::{Participant, Publication, PublishError, Published};
 
 /// A message from outside.
 #[derive(Debug, Clone, Copy)]
@@ -15,14 +15,6 @@ pub(super) struct Message<'m> {
     pub(super) kind: Kind,
     pub(super) payload: &'m [u8],
     pub(super) time_us: u64,
-}
-
-/// What an entry says of a message of this kind.
-pub(super) fn flags_of(kind: Kind) -> EntryFlags {
-    match kind {
-        Kind::Text => EntryFlags::TEXT,
-        Kind::Binary => EntryFlags::BINARY,
-    }
 }
 
 impl Message<'_> {

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use super::control::{Awaited, Errand};
 use super::health::{Finding, Limits, Sight};
+use super::logging::REPEATABLE;
 use super::place;
 use super::serve::{Leave, Master};
 use super::signals::Meaning;
@@ -78,7 +79,9 @@ impl Master<'_> {
                     let name = format!("letter {}", char::from(spec.letter));
                     self.obey(&name, spec.meaning)?;
                 }
-                Err(letter) => log::warn!("letter {letter:?} received: it means nothing"),
+                Err(letter) => {
+                    log::warn!(target: REPEATABLE, "letter {letter:?} received: it means nothing");
+                }
             }
         }
         ControlFlow::Continue(())
@@ -100,7 +103,7 @@ impl Master<'_> {
     /// Takes the errand of a verb, which waits from now on. What it waits for is settled before
     /// anything is told, since the answer may come at once.
     pub(super) fn run_errand(&mut self, number: u64, errand: Errand) -> ControlFlow<Leave> {
-        log::info!("verb received: {errand:?}");
+        log::info!("verb received: {errand}");
         let change = Awaited::Generation(self.supervisor.next_generation());
         let (awaited, event) = match errand {
             Errand::Reload => (change, Event::Reload),

@@ -6,8 +6,9 @@
 use std::os::fd::BorrowedFd;
 
 use super::fifo::{Command, Fifo};
-use super::message::{Message, flags_of};
-use crate::channel::ChannelName;
+use super::logging::REPEATABLE;
+use super::message::Message;
+use crate::channel::{ChannelName, flags_of, kind_of};
 use crate::protocol::websocket::{Codec, Kind};
 use crate::sharedarea::{
     Announcement, Area, AreaError, EntryFlags, HEAD_BYTES, Head, HeadError, Participant,
@@ -103,7 +104,7 @@ impl Outside {
     pub(super) fn ready(&mut self, desk: &mut Desk<'_>) {
         for command in self.fifo.read() {
             if let Err(refusal) = self.obey(&command, desk) {
-                log::warn!("fifo: {command:?}: {refusal}");
+                log::warn!(target: REPEATABLE, "fifo: {command:?}: {refusal}");
             }
         }
     }
@@ -165,7 +166,7 @@ impl Watch {
             Err(refusal) => {
                 // Once for each message.
                 self.seq = head.seq();
-                log::warn!("sharedarea {}, head: {refusal}", self.area.id());
+                log::warn!(target: REPEATABLE, "sharedarea {}, head: {refusal}", self.area.id());
             }
         }
     }
@@ -227,14 +228,6 @@ impl Desk<'_> {
             time_us: self.wall_us,
         })?;
         Ok(())
-    }
-}
-
-fn kind_of(flags: EntryFlags) -> Kind {
-    if flags.contains(EntryFlags::TEXT) {
-        Kind::Text
-    } else {
-        Kind::Binary
     }
 }
 

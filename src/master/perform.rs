@@ -19,6 +19,7 @@ use super::start;
 use super::supervisor::{Action, Change, Event, Notice, SlotState, Wanted};
 use super::takeover::ACCEPTED;
 use crate::config::Config;
+use crate::status::counted;
 use crate::sys::descriptors;
 use crate::sys::process::{self, Exit, Fork, SignalsHeld, SingleThreaded};
 use crate::worker::Order;
@@ -138,7 +139,8 @@ impl Master<'_> {
         }
         let loads = self.loads();
         for (giver, clients, slot) in self.sharing.gifts(&loads) {
-            log::info!("worker {giver} gives {clients} clients to worker {slot}");
+            let given = counted(clients, "client");
+            log::info!("worker {giver} gives {given} to worker {slot}");
             self.roster
                 .order(giver, Order::GiveAway { to: slot, clients });
         }

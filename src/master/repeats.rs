@@ -24,6 +24,12 @@ struct Repeat {
 }
 
 impl Repeats {
+    pub(super) const fn new() -> Self {
+        Self {
+            by_site: BTreeMap::new(),
+        }
+    }
+
     /// Whether a warning is to be written now, and how many like it were left out before.
     pub(super) fn note(
         &mut self,

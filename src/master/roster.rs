@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::logging::REPEATABLE;
 use crate::sharedarea::Participant;
 use crate::sys::descriptors::{self, Received};
 use crate::worker::{Mailboxes, Order, Report, is_for_anybody};
@@ -126,7 +127,7 @@ impl Roster {
             match descriptors::receive(control.as_fd(), &mut packet) {
                 Ok(Received::Packet { bytes, .. }) => match Report::decode(&packet[..bytes]) {
                     Some(report) => return Some(report),
-                    None => log::warn!("worker {slot} reports nonsense"),
+                    None => log::warn!(target: REPEATABLE, "worker {slot} reports nonsense"),
                 },
                 Ok(Received::Blocked) => return None,
                 Ok(Received::Ended) => {
@@ -156,7 +157,7 @@ impl Roster {
                 Ok(Received::Packet { bytes, descriptors }) => (bytes, descriptors),
                 Ok(Received::Blocked | Received::Ended) => return,
                 Err(error) => {
-                    log::warn!("mailbox of worker {from}: {error}");
+                    log::warn!(target: REPEATABLE, "mailbox of worker {from}: {error}");
                     return;
                 }
             };

@@ -220,7 +220,7 @@ impl<'c> Master<'c> {
             self.next_look_ms(),
             self.outside.next_timeout_ms(),
             self.stats.next_timeout_ms(),
-            lines::is_behind().then_some(self.now_ms + TELL_PAUSE_MS),
+            logging::has_more_to_tell().then_some(self.now_ms + TELL_PAUSE_MS),
         ];
         let now_ms = self.clock.now_ms();
         let due_ms = due_ms.into_iter().flatten().min();

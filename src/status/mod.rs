@@ -4,6 +4,7 @@
 //! It must not know where it is shown.
 
 mod collect;
+mod counted;
 mod prometheus;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use collect::{Place, collect};
+pub use counted::counted;
 pub use prometheus::{CONTENT_TYPE as PROMETHEUS_TYPE, exposition};
 
 /// Channels that are listed; of more, the busiest.
@@ -62,12 +64,13 @@ impl Status {
             .filter(|worker| worker.state == "serving")
             .count();
         format!(
-            "{serving} workers serving, {} clients, {} subscriptions, {} channels, \
-             {} messages published ({} bytes), {} delivered, {} lapped, {} stale, {} would block",
-            sum(|worker| worker.clients),
-            sum(|worker| worker.subscriptions),
-            self.channels.len() as u64 + self.channels_more,
-            self.log.published,
+            "{} serving, {}, {}, {}, {} published ({} bytes), {} delivered, {} lapped, {} stale, \
+             {} would block",
+            counted(serving, "worker"),
+            counted(sum(|worker| worker.clients), "client"),
+            counted(sum(|worker| worker.subscriptions), "subscription"),
+            counted(self.channels.len() as u64 + self.channels_more, "channel"),
+            counted(self.log.published, "message"),
             self.log.bytes,
             self.log.delivered,
             self.log.lapped,

@@ -7,11 +7,14 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{self, SigSet, SigmaskHow, Signal};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, execve};
 
@@ -143,6 +146,41 @@ pub fn kill(pid: Pid) -> io::Result<()> {
     match signal::kill(pid, Signal::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// A living process whose end can be waited for, whoever's child it is. It stays this process even if
+/// its number is given to another one.
+#[derive(Debug)]
+pub struct Watched(OwnedFd);
+
+impl Watched {
+    /// The process that listens at the other end of a connected unix socket.
+    ///
+    /// # Errors
+    /// Those of `pidfd_open(2)`; it cannot be seen from another process namespace.
+    pub fn listening_to(socket: &impl AsFd) -> io::Result<Self> {
+        let pid = getsockopt(socket, PeerCredentials)?.pid();
+        // SAFETY: the call takes two numbers and touches no memory of ours.
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = i32::try_from(Errno::result(result)?).map_err(io::Error::other)?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Waits, for as long as it takes, until it has ended and has closed all that it had open.
+    ///
+    /// # Errors
+    /// Those of `poll(2)`.
+    pub fn wait(&self) -> io::Result<()> {
+        let mut set = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut set, PollTimeout::NONE) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

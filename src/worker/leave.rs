@@ -15,6 +15,7 @@ use log::{info, warn};
 
 use crate::config::Orphans;
 use crate::sharedarea::ParticipantState;
+use crate::status::counted;
 
 use super::Report;
 use super::balance::better_slot;
@@ -35,9 +36,9 @@ pub(super) struct Terms {
     /// The close code.
     code: u16,
     /// They are served until then; None: they are told to go at once.
-    mercy_until_ms: Option<u64>,
+    pub(super) mercy_until_ms: Option<u64>,
     /// The worker leaves then, in any case.
-    until_ms: u64,
+    pub(super) until_ms: u64,
 }
 
 impl Worker {
@@ -158,8 +159,8 @@ impl Worker {
             && self.engine.now_ms() >= until_ms
             && self.departure.is_some()
         {
-            let left = self.engine.clients();
-            warn!("handing over takes too long, {left} clients stay");
+            let clients = counted(self.engine.clients(), "client");
+            warn!("handing over takes too long, not moved: {clients}");
             self.abandon_departure();
         }
     }
@@ -176,9 +177,9 @@ impl Worker {
         self.seat_silent();
         if !self.is_empty() {
             self.tell(Report::Moved);
-            let clients = self.engine.clients();
+            let clients = counted(self.engine.clients(), "client");
             let left_ms = until_ms.saturating_sub(self.engine.now_ms());
-            info!("{clients} clients cannot be moved, they are served for {left_ms} ms more");
+            info!("{clients} cannot be moved, to be served for {left_ms} ms more");
         }
     }
 
@@ -210,7 +211,8 @@ impl Worker {
     fn dismiss(&mut self, code: u16, until_ms: u64) {
         let clients = self.engine.clients();
         if clients > 0 || self.phase == Phase::Serving {
-            info!("draining {clients} clients with close code {code}");
+            let clients = counted(clients, "client");
+            info!("draining {clients} with close code {code}");
         }
         self.phase = Phase::Draining { until_ms };
         let left_ms = until_ms.saturating_sub(self.engine.now_ms());
@@ -244,12 +246,14 @@ impl Worker {
     fn cut_off(&mut self) {
         let clients = self.engine.clients();
         if clients > 0 {
-            warn!("leaving {clients} clients behind: they did not go in time");
+            let clients = counted(clients, "client");
+            warn!("leaving {clients} behind: not gone in time");
         }
         self.engine.cut_off();
         let messages = self.engine.unpublished();
         if messages > 0 {
-            warn!("{messages} messages are lost: the log did not take them in time");
+            let messages = counted(messages, "message");
+            warn!("{messages} lost: not taken by the log in time");
         }
     }
 }

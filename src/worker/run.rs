@@ -281,15 +281,9 @@ impl Worker {
                     None => post.abort(by, batch),
                 });
             }
-            Letter::Release { from, batch, yes } => {
-                let is_moving = matches!(self.phase, Phase::Moving { .. });
-                self.with_post(|post, arrivals, departure| {
-                    let admitted = arrivals.released(post, (from, batch), &yes, fds.first());
-                    if let Some(departure) = departure.as_mut().filter(|_| is_moving) {
-                        departure.add(admitted);
-                    }
-                });
-            }
+            Letter::Release { from, batch, yes } => self.with_post(|post, arrivals, _| {
+                arrivals.released(post, (from, batch), &yes, fds.first());
+            }),
             Letter::Abort { from, batch } => self.arrivals.aborted(&mut self.engine, from, batch),
         }
     }

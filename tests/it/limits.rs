@@ -76,7 +76,7 @@ fn a_full_worker_keeps_its_clients_and_takes_the_next_when_one_leaves() {
         let address = server.address();
         move || Peer::connect(address, "/news").expect("there is room in the end")
     });
-    server.wait_for_log("4 clients are served, no more are accepted", 1);
+    server.wait_for_log("serving 4 clients, no more are accepted", 1);
     server.publish("news", "still here");
     for client in &mut clients {
         client.expect("still here");

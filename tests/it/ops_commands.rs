@@ -36,9 +36,9 @@ fn scaling_moves_clients_and_loses_none() {
         status.workers.len() == 5 && status.clients() == 40 && balanced(status)
     });
     let (code, text) = run(&server, &["scale", "1"]);
-    assert_eq!((code, text.as_str()), (Some(0), "scale: 1 workers serve\n"));
+    assert_eq!((code, text.as_str()), (Some(0), "scale: 1 worker serves\n"));
     server.signal(Signal::SIGTTOU);
-    server.wait_for_log("scale: from 1 to 1 workers", 1);
+    server.wait_for_log("scale: from 1 to 1 worker", 1);
     assert_eq!(server.publish("news", "all"), "reached 1 of 1 workers\n");
     for client in &mut clients {
         client.expect("all");
@@ -104,12 +104,12 @@ fn the_pipe_takes_letters_and_tells_what_means_nothing() {
     fs::write(&pipe, "+\n").unwrap();
     server.wait_for_log("scale: 2 workers serve", 1);
     fs::write(&pipe, "-").unwrap();
-    server.wait_for_log("scale: 1 workers serve", 1);
+    server.wait_for_log("scale: 1 worker serves", 1);
     fs::write(&pipe, "pp").unwrap();
     server.wait_for_log("paused: ", 1);
     server.wait_for_log("resumed: ", 1);
     fs::write(&pipe, "s%l").unwrap();
-    server.wait_for_log("1 workers serving", 1);
+    server.wait_for_log("1 worker serving", 1);
     server.wait_for_log("letter '%' received: it means nothing", 1);
     server.wait_for_log("letter l received", 1);
     fs::write(&pipe, "q").unwrap();

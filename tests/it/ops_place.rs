@@ -72,7 +72,7 @@ fn a_server_in_the_background_is_ready_when_its_starter_ends() {
     fs::remove_file(&file).unwrap();
     succeeded(&start(&["--chdir", "/", "--die-on-term"]));
     let log = || fs::read_to_string(&file).unwrap_or_default();
-    assert!(log().contains("ready: 1 workers"), "{}", log());
+    assert!(log().contains("ready: 1 worker"), "{}", log());
     // Moved away, it is opened again.
     fs::rename(&file, folder.path().join("old.log")).unwrap();
     let verb = |words: &[&str]| {
@@ -83,7 +83,7 @@ fn a_server_in_the_background_is_ready_when_its_starter_ends() {
     let pid = i32::try_from(status["pid"].as_i64().unwrap()).unwrap();
     signal(pid, Signal::SIGUSR1);
     wait_for("the figures in the new log", PATIENCE, || {
-        log().contains("1 workers serving").then_some(())
+        log().contains("1 worker serving").then_some(())
     });
     verb(&["stop"]);
     wait_for("the master to be gone", PATIENCE, || {

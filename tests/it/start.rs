@@ -247,7 +247,7 @@ fn processes_auto_is_one_worker_a_processor() {
     assert!(
         server
             .log()
-            .contains(&format!("ready: {processors} workers")),
+            .contains(&format!("ready: {processors} worker")),
         "{}",
         server.log()
     );

@@ -10,7 +10,7 @@ use crate::server::{Server, wait_for};
 use crate::status::Status;
 use crate::{MASTER, PATIENCE};
 
-fn stats_of(server: &Server) -> SocketAddr {
+pub(crate) fn stats_of(server: &Server) -> SocketAddr {
     let log = server.log();
     let line = log
         .lines()

@@ -9,7 +9,8 @@ use nix::unistd::geteuid;
 
 use crate::peer::{Event, Peer, dial, http, upgrade_request};
 use crate::process::{self, lives, wait_until_gone};
-use crate::server::{self, INSTANCE, Server, wait_for};
+use crate::server::{self, INSTANCE, Server, succeeded, wait_for};
+use crate::stats::stats_of;
 use crate::status::Status;
 use crate::{MASTER, PATIENCE};
 
@@ -66,8 +67,26 @@ fn a_client_that_never_answers_holds_the_server_for_the_drain_timeout_only() {
     assert_eq!(client.read().unwrap(), Event::Close(Some(1001)));
     // Not answered. Without the option's deadline the client would have five seconds.
     assert_eq!(server.ended().code(), Some(0));
-    server.wait_for_log("leaving 1 clients behind", 1);
+    server.wait_for_log("leaving 1 client behind", 1);
     TcpListener::bind(server.address()).expect("the port is free");
+}
+
+#[test]
+fn the_verb_returns_when_the_process_has_ended_and_its_addresses_are_free() {
+    let stop = |server: Server| {
+        let output = server.verb(&["stop"]).output().unwrap();
+        assert_eq!(succeeded(&output), "stopped\n");
+        assert!(!lives(server.pid().as_raw()), "{}", server.log());
+    };
+    let first = Server::start(MASTER, &["--stats", "127.0.0.1:0"]);
+    let address = first.address().to_string();
+    let stats = stats_of(&first).to_string();
+    stop(first);
+    for _ in 0..5 {
+        // It ends the test if it cannot bind.
+        let options = ["--socket", &address, "--stats", &stats];
+        stop(Server::start_by(&[MASTER], MASTER, &options));
+    }
 }
 
 #[test]
@@ -199,7 +218,7 @@ fn signals_of_a_terminal_and_of_job_control_change_nothing_in_workers() {
         }
     }
     server.signal(Signal::SIGUSR1);
-    server.wait_for_log("2 workers serving, 1 clients", 1);
+    server.wait_for_log("2 workers serving, 1 client,", 1);
     server.publish("news", "still here");
     client.expect("still here");
     assert_eq!(Status::of(&server).worker_pids(), workers);

@@ -2,6 +2,8 @@
 //!
 //! Pure. It must not know how the master does it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Something to be done and answered when it is finished.
@@ -21,6 +23,19 @@ pub enum Errand {
         /// How many.
         processes: u16,
     },
+}
+
+/// As the verb is typed.
+impl fmt::Display for Errand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reload => f.write_str("reload"),
+            Self::Upgrade => f.write_str("upgrade"),
+            Self::Stop { fast: false } => f.write_str("stop"),
+            Self::Stop { fast: true } => f.write_str("stop --fast"),
+            Self::Scale { processes } => write!(f, "scale {processes}"),
+        }
+    }
 }
 
 impl Errand {
@@ -68,6 +83,13 @@ pub enum Awaited {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errands_read_as_they_are_typed() {
+        assert_eq!(Errand::Stop { fast: false }.to_string(), "stop");
+        assert_eq!(Errand::Stop { fast: true }.to_string(), "stop --fast");
+        assert_eq!(Errand::Scale { processes: 3 }.to_string(), "scale 3");
+    }
 
     #[test]
     fn errands_survive_their_bodies() {

@@ -17,6 +17,7 @@ use super::publish::publish;
 use super::tail::{Tail, WAITING_BYTES_MAX};
 use super::{Answer, Awaited, FrameError, OVERHEAD_BYTES_MAX, Request};
 use crate::channel::ChannelName;
+use crate::master::logging::REPEATABLE;
 use crate::protocol::websocket::Codec;
 use crate::sharedarea::{Participant, SharedArea};
 use crate::status::Status;
@@ -165,7 +166,7 @@ impl ControlServer {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     // Out of descriptors: the verb waits in the queue until one is free.
-                    log::warn!("control socket: cannot accept: {error}");
+                    log::warn!(target: REPEATABLE, "control socket: cannot accept: {error}");
                     return;
                 }
             };
@@ -229,7 +230,9 @@ impl ControlServer {
         } else if self.bell.is_none() {
             match Bell::new(area.bell()) {
                 Ok(bell) => self.bell = Some(bell),
-                Err(error) => log::warn!("control socket: cannot hear the bell: {error}"),
+                Err(error) => {
+                    log::warn!(target: REPEATABLE, "control socket: cannot hear the bell: {error}");
+                }
             }
         }
     }

@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::channel::kind_of;
 use crate::protocol::websocket::Kind;
-use crate::sharedarea::{Announced, Entry, EntryFlags, Participant, Reading, SharedArea};
+use crate::sharedarea::{Announced, Entry, Participant, Reading, SharedArea};
 
 use super::Answer;
 
@@ -155,13 +156,8 @@ fn announced(entry: &Entry, range: &Announced, shared: &SharedArea) -> Option<An
     let mut payload = Vec::new();
     let bytes = Some(u64::from(range.bytes));
     reading.copy(range.position, bytes, &mut payload).ok()?;
-    let kind = if entry.flags.contains(EntryFlags::TEXT) {
-        Kind::Text
-    } else {
-        Kind::Binary
-    };
     reading.is_still(range).then_some(Answer::Message {
-        kind,
+        kind: kind_of(entry.flags),
         time_us: entry.time_us,
         payload,
     })
@@ -196,7 +192,7 @@ fn message_of(frame: &[u8]) -> Option<(Kind, &[u8])> {
 #[cfg(test)]
 mod tests {
     use crate::protocol::websocket::encode_frame;
-    use crate::sharedarea::{Geometry, ParticipantKind, Publication};
+    use crate::sharedarea::{EntryFlags, Geometry, ParticipantKind, Publication};
 
     use super::*;
     use crate::master::control::Frames;

@@ -17,6 +17,7 @@ use nix::poll::PollFlags;
 use serde::{Deserialize, Serialize};
 
 use super::listeners::{Bound, take_or_bind};
+use super::logging::REPEATABLE;
 use crate::config::{Config, StatsStyle};
 use crate::net::{BindError, Progress, Purpose, Transport};
 use crate::protocol::http::{Response, Status, encode_response};
@@ -189,7 +190,7 @@ impl StatsServer {
             Ok(None) => return,
             Err(error) => {
                 // Out of descriptors: the reader waits in the queue until one is free.
-                log::warn!("stats: cannot accept: {error}");
+                log::warn!(target: REPEATABLE, "stats: cannot accept: {error}");
                 return;
             }
         };

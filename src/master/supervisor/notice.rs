@@ -8,6 +8,7 @@ use log::Level;
 use nix::unistd::Pid;
 
 use super::Change;
+use crate::status::counted;
 use crate::sys::process::Exit;
 
 /// Workers that were replaced and still serve clients who cannot be handed over.
@@ -256,7 +257,7 @@ impl fmt::Display for Cause {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::AllReady { workers } => write!(f, "ready: {workers} workers"),
+            Self::AllReady { workers } => write!(f, "ready: {}", counted(workers, "worker")),
             Self::Ready { slot, pid } => write!(f, "worker {slot} (pid {pid}) is ready"),
             Self::Crashed {
                 slot,
@@ -307,7 +308,9 @@ impl fmt::Display for Notice {
             | Self::ReloadDone { .. }
             | Self::ReloadRefused { .. }
             | Self::ReloadFailed { .. } => self.fmt_change(f),
-            Self::Scaling { from, to } => write!(f, "scale: from {from} to {to} workers"),
+            Self::Scaling { from, to } => {
+                write!(f, "scale: from {from} to {}", counted(to, "worker"))
+            }
             Self::Scaled {
                 serving,
                 wanted,
@@ -332,13 +335,13 @@ fn fmt_scaled(
     wanted: u16,
     leftovers: Leftovers,
 ) -> fmt::Result {
+    let verb = if serving == 1 { "serves" } else { "serve" };
     if serving == wanted {
-        write!(f, "scale: {serving} workers serve{leftovers}")
+        let workers = counted(serving, "worker");
+        write!(f, "scale: {workers} {verb}{leftovers}")
     } else {
-        write!(
-            f,
-            "scale: only {serving} of {wanted} workers serve{leftovers}"
-        )
+        let wanted = counted(wanted, "worker");
+        write!(f, "scale: only {serving} of {wanted} {verb}{leftovers}")
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use log::{debug, warn};
 
 use crate::net::{Listener, Transport};
+use crate::status::counted;
 use crate::sys::descriptors;
 
 use super::balance::{better_slot, other_slot};
@@ -106,8 +107,8 @@ impl Worker {
     /// A worker at its limit comes and goes there with every client: that is told seldom.
     fn tell_full(&mut self, consequence: &str) {
         if self.full_told.is_due(self.engine.now_ms()) {
-            let clients = self.engine.clients();
-            warn!("{clients} clients are served, {consequence}");
+            let clients = counted(self.engine.clients(), "client");
+            warn!("serving {clients}, {consequence}");
         }
     }
 

@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use log::warn;
 
 use crate::engine::{Arrival, Engine};
-use crate::event_loop::Key;
 
 use super::super::mail::{self, Letter};
 use super::ANSWER_MS;
@@ -62,18 +61,17 @@ impl Arrivals {
         post.tell(from, generation_of(batch), letter);
     }
 
-    /// Those marked are ours; who that is.
+    /// Those marked are ours.
     pub(in crate::worker) fn released(
         &mut self,
         post: &mut Post<'_>,
         (from, batch): (u16, u64),
         yes: &[bool],
         file: Option<&OwnedFd>,
-    ) -> Vec<Key> {
+    ) {
         let Some(offer) = self.offers.remove(&(from, batch)) else {
-            return Vec::new();
+            return;
         };
-        let mut admitted = Vec::new();
         let late = file.map(|file| mail::disclose(file, offer.taken.len()));
         let late = late.transpose().unwrap_or_else(|error| {
             warn!("what has gathered for clients of worker {from} cannot be read: {error}");
@@ -85,13 +83,11 @@ impl Arrivals {
                 (Some(arrival), Some(true)) => {
                     let late = late.get(at).map_or(&[][..], Vec::as_slice);
                     post.engine.admit(&arrival, late);
-                    admitted.push(arrival.key);
                 }
                 (Some(arrival), _) => post.engine.turn_away(&arrival),
                 (None, _) => {}
             }
         }
-        admitted
     }
 
     /// Whether nobody has come of whom it is not certain yet whose they are.

@@ -1,5 +1,6 @@
 //! The sender's side: clients that this worker is giving away.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -8,6 +9,7 @@ use log::{debug, info, warn};
 use crate::engine::Shipment;
 use crate::event_loop::Key;
 use crate::sharedarea::ParticipantState;
+use crate::status::counted;
 use crate::sys::descriptors;
 
 use super::super::mail::{self, BATCH_CLIENTS_MAX, Letter};
@@ -28,6 +30,10 @@ pub(in crate::worker) struct Departure {
     /// Which owner of that slot: its successor has not been asked.
     generation: u32,
     queue: Vec<Key>,
+    /// Everybody is to go, those who can be moved only later too.
+    everybody: bool,
+    /// Who was not taken is not offered again.
+    returned: HashSet<Key>,
     batches: Vec<Batch>,
     /// How many may still be given away.
     clients_left: usize,
@@ -59,17 +65,14 @@ impl Departure {
             to,
             generation: post.view(to).map_or(0, |view| view.generation),
             queue: post.engine.keys(),
+            everybody: clients_max == usize::MAX,
+            returned: HashSet::new(),
             batches: Vec::new(),
             clients_left: clients_max,
             moved: 0,
             begun_ms: post.now_ms,
             blocked: None,
         }
-    }
-
-    /// Gives these away as well: they have come since it began.
-    pub(in crate::worker) fn add(&mut self, keys: Vec<Key>) {
-        self.queue.extend(keys);
     }
 
     /// Sends what may be sent. Whether it is over: everybody who can be moved is, and nobody is
@@ -92,13 +95,20 @@ impl Departure {
         {
             self.go_on(post);
         }
+        if self.everybody && self.batches.is_empty() && self.queue.is_empty() {
+            // Whoever was in the middle of something may have finished it by now.
+            self.queue = post.engine.keys();
+            self.queue.retain(|key| !self.returned.contains(key));
+            self.go_on(post);
+        }
         let over = self.batches.is_empty()
             && (self.clients_left == 0 || (self.queue.is_empty() && !awaited));
         if over {
             let ms = now_ms.saturating_sub(self.begun_ms);
             info!(
-                "handed {} clients over to worker {} in {ms} ms",
-                self.moved, self.to
+                "handed {} over to worker {} in {ms} ms",
+                counted(self.moved, "client"),
+                self.to
             );
         }
         over
@@ -207,6 +217,7 @@ impl Departure {
                     self.moved += 1;
                 } else {
                     post.engine.give_back(shipment);
+                    self.returned.insert(shipment.key);
                 }
             }
             if hopeless {
@@ -235,6 +246,7 @@ impl Departure {
                     self.to
                 );
                 self.queue.clear();
+                self.everybody = false;
                 return false;
             }
         }

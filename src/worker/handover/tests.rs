@@ -228,14 +228,32 @@ fn an_abort_that_meets_a_full_mailbox_is_sent_when_there_is_room() {
     assert_eq!(new.engine.clients(), 1, "frozen");
     is_served(&mut old, &mut client);
     assert!(!old.unsent.is_empty());
-    // Nothing overtakes it.
-    old.depart(2);
-    old.turn();
     assert_eq!(new.open_mailbox(), 0);
     old.until("it is told", |old| old.unsent.is_empty());
     assert_eq!(new.open_mailbox(), 1);
     assert_eq!((old.engine.clients(), new.engine.clients()), (1, 0));
     assert_eq!((old.figures(), new.figures()), ([0, 0, 1], [0; 3]));
+}
+
+#[test]
+fn nothing_overtakes_what_waits() {
+    let (mut old, mut new, mut client) = answered_and_stuffed();
+    old.with_post(|post, _, departure| departure.as_mut().unwrap().abandon(post));
+    assert!(!old.unsent.is_empty(), "the abort waits");
+    // There is room again, which shows when clients are offered anew.
+    assert_eq!(new.open_mailbox(), 0);
+    old.depart(2);
+    let over = old.with_post(|post, _, departure| departure.as_mut().unwrap().turn(post, false));
+    assert!(!over, "it is tried again");
+    assert_eq!(new.open_mailbox(), 0, "the offer is not sent before");
+    old.until("the client has moved", |old| {
+        new.open_mailbox();
+        old.open_mailbox();
+        old.departure.is_none()
+    });
+    new.open_mailbox();
+    assert_eq!((old.engine.clients(), new.engine.clients()), (0, 1));
+    is_served(&mut new, &mut client);
 }
 
 #[test]
@@ -335,6 +353,27 @@ fn what_cannot_be_sent_at_all_ends_the_departure() {
     old.turn();
     assert!(old.departure.is_none());
     assert_eq!(new.engine.clients(), 0);
+    is_served(&mut old, &mut client);
+}
+
+#[test]
+fn the_successor_of_a_dead_receiver_is_not_waited_for() {
+    let (mut old, new) = sides();
+    let mut client = old.client();
+    old.depart(2);
+    old.turn();
+    let area = new.area.clone();
+    let Side {
+        engine, mailboxes, ..
+    } = new;
+    drop(engine);
+    let mut successor = Side::new(&area, 2, mailboxes.own, &mailboxes.peers);
+    let view = area.participant(2).unwrap();
+    assert_eq!(view.state, ParticipantState::Ready);
+    old.turn();
+    assert!(old.departure.is_none(), "at once");
+    successor.open_mailbox();
+    assert_eq!((old.engine.clients(), successor.engine.clients()), (1, 0));
     is_served(&mut old, &mut client);
 }
 

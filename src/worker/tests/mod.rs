@@ -5,11 +5,10 @@ mod rig;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use super::mail::Letter;
 use super::run::Phase;
 use super::{Order, Report};
-use crate::app::{Accept, Message, WebSocket, per_client};
-use crate::engine::tests::rig::{Peer, masked};
+use crate::app::{Accept, App, Message, WebSocket, per_client};
+use crate::engine::tests::rig::{Peer, masked, upgrade};
 use crate::net::Purpose;
 use crate::protocol::websocket::Closed;
 use crate::sharedarea::ParticipantKind;
@@ -21,7 +20,7 @@ use self::rig::*;
 fn who_cannot_move_is_served_in_full_until_mercy_ends() {
     let mut pair = pair(app_that_stays);
     let mut peers = [pair.one.client(), pair.one.client()];
-    pair.show_mercy(SHORT_MS, LONG_MS);
+    pair.show_mercy(LONG_MS, LONG_MS);
     pair.publish("to all");
     for peer in &mut peers {
         peer.send(&masked(TEXT, b"hello"));
@@ -40,8 +39,8 @@ fn who_cannot_move_is_served_in_full_until_mercy_ends() {
             .collect();
         assert_eq!(seen, expected);
     }
-    assert!(!pair.one.gone);
     // Then they are told, one after the other.
+    pair.one.end_mercy();
     pair.one.expect(&mut peers[0], &[RESTART]);
     assert_eq!(pair.one.worker.engine.clients(), 2);
     drop(peers);
@@ -111,8 +110,13 @@ fn who_can_move_when_mercy_ends_moves_then() {
     let mut peer = pair.one.connect(Purpose::Api);
     peer.send(b"POST /publish/news HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe");
     pair.one.settle();
-    pair.show_mercy(SHORT_MS, LONG_MS);
+    pair.show_mercy(LONG_MS, LONG_MS);
     peer.send(b"llo");
+    pair.one.until("it is answered", |_| {
+        peer.receive();
+        peer.text().starts_with("HTTP/1.1 200")
+    });
+    pair.one.end_mercy();
     let two = &mut pair.two;
     pair.one.until("it leaves", |one| {
         two.turn();
@@ -123,6 +127,34 @@ fn who_can_move_when_mercy_ends_moves_then() {
         peer.receive();
         peer.text().matches("HTTP/1.1 200").count() == 2
     });
+}
+
+#[test]
+fn who_has_said_nothing_yet_is_passed_on_when_mercy_begins() {
+    let mut pair = pair(app_that_stays);
+    let stays = pair.one.client();
+    let mut silent = pair.one.connect(Purpose::Clients);
+    stuff(&pair.mailbox);
+    pair.one.order(replace(LONG_MS, LONG_MS));
+    pair.one.settle();
+    assert_eq!(pair.one.worker.engine.clients(), 2, "nothing can be sent");
+    // Handing over is given up, and the other has room just then.
+    pair.two.settle();
+    let now_ms = pair.one.worker.engine.now_ms();
+    let Phase::Moving { until_ms, .. } = &mut pair.one.worker.phase else {
+        panic!("it is tried again");
+    };
+    *until_ms = now_ms;
+    pair.one.turn();
+    assert_eq!(pair.one.reports(), [Report::Moved]);
+    assert_eq!(pair.one.worker.engine.clients(), 1);
+    silent.send(upgrade("/news", "").as_bytes());
+    pair.two.until("the handshake is answered", |_| {
+        silent.receive();
+        silent.text().starts_with("HTTP/1.1 101")
+    });
+    drop(stays);
+    pair.one.until("it leaves", |one| one.gone);
 }
 
 #[test]
@@ -179,26 +211,38 @@ fn a_stop_hurries_the_farewells_of_a_reload() {
     pair.one.until("the time of the stop is up", |one| one.gone);
 }
 
+/// The first worker was told to give its place and has a client; the other stands still.
+fn giving_place(mercy_ms: u32, app: impl Fn() -> Option<Box<dyn App>>) -> (Pair, Peer) {
+    let mut pair = pair(app);
+    let peer = pair.one.client();
+    pair.one.order(replace(mercy_ms, LONG_MS));
+    pair.one.settle();
+    (pair, peer)
+}
+
 #[test]
-fn a_second_order_gives_nobody_more_time() {
-    let mut pair = pair(app_that_stays);
-    let _peer = pair.one.client();
-    pair.one.order(replace(0, SHORT_MS));
-    pair.one.settle();
-    let before = pair.one.worker.phase;
-    assert!(matches!(before, Phase::Draining { .. }));
-    pair.one.order(stop(LONG_MS));
-    pair.one.settle();
-    assert_eq!(pair.one.worker.phase, before);
+fn a_stop_gives_nobody_more_time() {
+    let (moving, _peer) = giving_place(LONG_MS, || None);
+    assert!(matches!(moving.one.worker.phase, Phase::Moving { .. }));
+    let (mercy, _peer) = giving_place(LONG_MS, app_that_stays);
+    assert!(matches!(mercy.one.worker.phase, Phase::Mercy(_)));
+    let (draining, _peer) = giving_place(0, app_that_stays);
+    assert!(matches!(draining.one.worker.phase, Phase::Draining { .. }));
+    for mut pair in [moving, mercy, draining] {
+        let before_ms = pair.one.leaves_ms();
+        pair.one.order(stop(3 * LONG_MS));
+        pair.one.settle();
+        assert!(matches!(pair.one.worker.phase, Phase::Draining { .. }));
+        assert_eq!(pair.one.leaves_ms(), before_ms);
+    }
 }
 
 #[test]
 fn moving_that_does_not_get_on_is_given_up() {
     let mut pair = pair(|| None);
     let mut peer = pair.one.client();
-    // Nothing more goes into the mailbox of the other, who does not look.
-    let nothing = Letter::Abort { from: 9, batch: 9 }.encode();
-    while descriptors::send(pair.mailbox.as_fd(), &nothing, &[]).is_ok() {}
+    // The other does not look.
+    stuff(&pair.mailbox);
     pair.one.order(replace(0, SHORT_MS));
     pair.one.expect(&mut peer, &[RESTART]);
     pair.one.until("it leaves", |one| one.gone);
@@ -212,8 +256,7 @@ fn a_worker_does_not_leave_before_others_know_that_clients_stay() {
     pair.one.settle();
     pair.two.settle();
     assert_eq!(pair.two.worker.engine.clients(), 1, "frozen");
-    let nothing = Letter::Abort { from: 9, batch: 9 }.encode();
-    while descriptors::send(pair.mailbox.as_fd(), &nothing, &[]).is_ok() {}
+    stuff(&pair.mailbox);
     pair.one.order(stop(LONG_MS));
     pair.one.expect(&mut peer, &[GOING_AWAY]);
     drop(peer);
@@ -366,4 +409,36 @@ fn who_has_come_to_a_worker_that_is_replaced_moves_on() {
     assert_eq!(pair.one.worker.engine.clients(), 1);
     peer.receive();
     assert_eq!(peer.frames(), [], "a client that can move is closed");
+}
+
+#[test]
+fn who_finishes_a_request_while_others_are_moved_moves_too() {
+    let mut pair = pair(|| None);
+    let mut peer = pair.one.connect(Purpose::Api);
+    let post = |body: &str| {
+        format!("POST /publish/news HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{body}")
+    };
+    peer.send(post("h").as_bytes());
+    let _other = pair.one.client();
+    pair.one.settle();
+    pair.one.order(replace(0, LONG_MS));
+    pair.one.settle();
+    peer.send(b"i");
+    let answered = |peer: &mut Peer| {
+        peer.receive();
+        assert!(!peer.ended, "closed without a word");
+        let text = peer.text();
+        let is_whole = text.starts_with("HTTP/1.1 200 ") && text.ends_with("}\n");
+        assert!(!text.contains("Connection: close"), "{text}");
+        is_whole
+    };
+    pair.one.until("the answer", |_| answered(&mut peer));
+    peer.received.clear();
+    for _ in 0..20 {
+        pair.two.turn();
+        pair.one.turn();
+    }
+    assert_eq!(pair.two.worker.engine.clients(), 2);
+    peer.send(post("hi").as_bytes());
+    pair.two.until("the next answer", |_| answered(&mut peer));
 }

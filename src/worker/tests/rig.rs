@@ -5,7 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::super::run::Worker;
+use super::super::mail::Letter;
+use super::super::run::{Phase, Worker};
 use super::super::{Mailboxes, Order, Report, Seat};
 use crate::app::{Accept, App, Apps, WebSocket, per_client};
 use crate::config::{Config, Environment};
@@ -20,7 +21,7 @@ use crate::sys::descriptors::{self, Received};
 /// How long a condition may take before a test fails.
 pub(super) const PATIENCE_MS: u64 = 20_000;
 pub(super) const LONG_MS: u32 = 3_600_000;
-/// Long enough for what a test does meanwhile to be seen, short enough to be waited for.
+/// Short enough to be waited for; nothing has to fit into it.
 pub(super) const SHORT_MS: u32 = 500;
 
 /// A worker, and what the master has of it.
@@ -99,6 +100,24 @@ impl Seated {
             .map(|(first, payload)| (*first, payload.to_vec()))
             .collect();
         assert_eq!(seen, frames);
+    }
+
+    /// From now on it shows no more mercy, however long that was to last.
+    pub(super) fn end_mercy(&mut self) {
+        let now_ms = self.worker.engine.now_ms();
+        let Phase::Mercy(terms) = &mut self.worker.phase else {
+            panic!("it shows mercy");
+        };
+        terms.mercy_until_ms = Some(now_ms);
+    }
+
+    /// When it leaves, in any case.
+    pub(super) fn leaves_ms(&self) -> u64 {
+        match self.worker.phase {
+            Phase::Moving { terms, .. } | Phase::Mercy(terms) => terms.until_ms,
+            Phase::Draining { until_ms } => until_ms,
+            Phase::Serving | Phase::Stopped => panic!("it is about to leave"),
+        }
     }
 
     /// Lets it take notice of everything that is there.
@@ -190,6 +209,12 @@ pub(super) fn pair(app: impl Fn() -> Option<Box<dyn App>>) -> Pair {
         mailbox,
         publisher,
     }
+}
+
+/// Nothing more goes into this mailbox until its owner has looked.
+pub(super) fn stuff(mailbox: &OwnedFd) {
+    let nothing = Letter::Abort { from: 9, batch: 9 }.encode();
+    while descriptors::send(mailbox.as_fd(), &nothing, &[]).is_ok() {}
 }
 
 pub(super) fn replace(mercy_ms: u32, timeout_ms: u32) -> Order {
