@@ -143,15 +143,16 @@ fn check(config: &Config, takeover: Option<&Takeover>) -> u8 {
     if let Err(error) = place::check(&config.operations) {
         return complain(&error.to_string());
     }
-    let text = match takeover {
-        Some(takeover) => {
-            if let Err(error) = master::check_takeover(config.clone(), takeover) {
-                return complain(&error.to_string());
-            }
-            ACCEPTED
-        }
-        None => "the configuration can be used",
+    let (checked, text) = match takeover {
+        Some(takeover) => (master::check_takeover(config.clone(), takeover), ACCEPTED),
+        None => (
+            master::check_start(config.clone()),
+            "the configuration can be used",
+        ),
     };
+    if let Err(error) = checked {
+        return complain(&error.to_string());
+    }
     // The exit code says the same.
     let _closed: std::io::Result<()> = writeln!(std::io::stderr(), "{text}");
     0

@@ -44,7 +44,7 @@ use std::io;
 use crate::config::Config;
 use crate::worker::Seat;
 
-pub use start::{Launch, StartError, check_takeover};
+pub use start::{Launch, StartError, check_start, check_takeover};
 pub use upgrade::Program;
 
 /// Resolves the configuration again, for a reload; the error is a sentence for the log.

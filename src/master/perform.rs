@@ -195,6 +195,12 @@ impl Master<'_> {
         }
     }
 
+    fn give_up_probe(&mut self, timeout_ms: u64) {
+        if let Some(probe) = &mut self.probe {
+            probe.give_up(timeout_ms);
+        }
+    }
+
     fn end_probe(&self) {
         if let Some(probe) = &self.probe
             && let Err(error) = process::kill(probe.child)
@@ -301,6 +307,7 @@ impl Master<'_> {
             Notice::ReloadIgnored { .. } | Notice::ScaleIgnored => {
                 self.control.finish(is_a_change, &Err(text));
             }
+            Notice::ProbeOverdue { timeout_ms, .. } => self.give_up_probe(timeout_ms),
             Notice::Accepting { .. } => self.notifier.status(&text),
             Notice::ReloadDone { .. }
             | Notice::ReloadFailed { .. }
@@ -314,7 +321,6 @@ impl Master<'_> {
             | Notice::Overdue { .. }
             | Notice::Stuck { .. }
             | Notice::ReloadQueued { .. }
-            | Notice::ProbeOverdue { .. }
             | Notice::ReloadCrowded { .. }
             | Notice::Replaced { .. }
             | Notice::Scaling { .. } => {}

@@ -17,7 +17,7 @@ use nix::unistd::{
 };
 
 use super::start::StartError;
-use crate::config::Operations;
+use crate::config::{Address, Config, Operations};
 use crate::sys::process::{self, Fork, SingleThreaded};
 use crate::sys::streams;
 
@@ -163,6 +163,52 @@ pub fn check(operations: &Operations) -> Result<(), StartError> {
             let problem = format!("only root may change it, and this is user {}", geteuid());
             Err(wrong("uid", uid, problem))
         }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether there is the directory to work in, and one for each file and unix socket that would be made.
+///
+/// # Errors
+/// The option that cannot be obeyed.
+pub(super) fn check_paths(config: &Config) -> Result<(), StartError> {
+    let operations = &config.operations;
+    if let Some(folder) = &operations.chdir {
+        std::env::set_current_dir(folder)
+            .map_err(|error| wrong("chdir", folder.display(), error))?;
+    }
+    let files = [
+        ("logto", &operations.logto),
+        ("daemonize", &operations.daemonize),
+        ("pidfile", &operations.pidfile),
+        ("master-fifo", &operations.master_fifo),
+    ];
+    for (option, path) in files {
+        if let Some(path) = path {
+            check_folder_of(path).map_err(|error| wrong(option, path.display(), error))?;
+        }
+    }
+    let sockets = [
+        ("socket", &config.sockets),
+        ("api", &config.api),
+        ("stats", &config.stats),
+    ];
+    for (option, addresses) in sockets {
+        for address in addresses {
+            if let Address::Unix(path) = address {
+                check_folder_of(path).map_err(|error| wrong(option, address, error))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_folder_of(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    match path.parent() {
+        Some(folder) if !fs::metadata(folder)?.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
         Some(_) | None => Ok(()),
     }
 }

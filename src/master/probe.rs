@@ -22,6 +22,8 @@ pub(super) struct Probe {
     text: Vec<u8>,
     /// Whether more may come.
     open: bool,
+    /// It was given up after so long.
+    overdue_ms: Option<u64>,
 }
 
 /// The two ends of a pipe: what the child says comes out of the first.
@@ -38,6 +40,7 @@ impl Probe {
             output: output.into(),
             text: Vec::new(),
             open: true,
+            overdue_ms: None,
         })
     }
 
@@ -70,8 +73,19 @@ impl Probe {
         }
     }
 
+    /// Its time is over: whatever it says, it has failed for that.
+    pub(super) fn give_up(&mut self, timeout_ms: u64) {
+        self.overdue_ms = Some(timeout_ms);
+    }
+
     /// What it found out: passed, with `token` among its words if one is asked for, or why not.
     pub(super) fn verdict(mut self, exit: Exit, token: Option<&str>) -> Result<(), String> {
+        if let Some(timeout_ms) = self.overdue_ms {
+            let seconds = timeout_ms.div_ceil(1000);
+            return Err(format!(
+                "the check was ended: it has taken more than {seconds} s"
+            ));
+        }
         self.hear();
         let text = String::from_utf8_lossy(&self.text);
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -110,6 +124,16 @@ mod tests {
         assert_eq!(error, Err("no such thing".to_owned()));
         let error = verdict("", Exit::Signal(11), None).unwrap_err();
         assert_eq!(error, "the check ended without a word (killed by SIGSEGV)");
+    }
+
+    #[test]
+    fn a_check_that_was_ended_for_its_time_says_so() {
+        let (output, input) = pipe().unwrap();
+        let mut probe = Probe::new(Pid::from_raw(1), output).unwrap();
+        File::from(input).write_all(b"reading\n").unwrap();
+        probe.give_up(30_000);
+        let error = probe.verdict(Exit::Signal(9), None).unwrap_err();
+        assert_eq!(error, "the check was ended: it has taken more than 30 s");
     }
 
     #[test]

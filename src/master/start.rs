@@ -323,6 +323,20 @@ impl Start {
     }
 }
 
+/// Whether a server could be started, as far as that shows without binding anything or leaving anything
+/// behind, and without taking the memory: sizes, limits, files of areas, where other files would be.
+///
+/// # Errors
+/// What would be in its way.
+pub fn check_start(mut config: Config) -> Result<(), StartError> {
+    place::check_paths(&config)?;
+    let slots = policy(&config).slots;
+    limit_clients(&mut config, usize::from(slots))?;
+    let geometry = geometry(&config).check();
+    geometry.map_err(|error| StartError::Area(error.into()))?;
+    Ok(SharedArea::check_areas(&config.areas)?)
+}
+
 /// Whether this program could go on from the one before it: what it would bind is bound, and let go at
 /// once.
 ///
@@ -429,14 +443,17 @@ pub(super) fn limit_clients(config: &mut Config, slots: usize) -> Result<(), Sta
     Ok(())
 }
 
-fn create_area(config: &Config) -> Result<SharedArea, StartError> {
-    let geometry = Geometry {
+fn geometry(config: &Config) -> Geometry {
+    Geometry {
         spool_bytes: config.spool_bytes,
         entries: config.log_entries,
         channels: config.channels_max,
-    };
+    }
+}
+
+fn create_area(config: &Config) -> Result<SharedArea, StartError> {
     let boot_id = boot_id().map_err(system("read /dev/urandom"))?;
-    SharedArea::create(geometry, boot_id, Clock::wall_us()).map_err(StartError::Area)
+    SharedArea::create(geometry(config), boot_id, Clock::wall_us()).map_err(StartError::Area)
 }
 
 /// A number that no other life of a server has.

@@ -11,6 +11,7 @@ use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::fstat;
+use nix::sys::sysinfo::sysinfo;
 
 /// The object keeps its size for ever, so a mapping of it can never fault with SIGBUS.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK
@@ -20,12 +21,26 @@ const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK
 /// The bits of [`SEALS`] that a foreign object must carry before we map it.
 const SEALS_REQUIRED: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 
+/// Whether this machine could have so much memory at all, swap counted in.
+///
+/// # Errors
+/// `ENOMEM` if not, or what the kernel says.
+pub fn check_bytes(bytes: u64) -> io::Result<()> {
+    let machine = sysinfo()?;
+    if bytes > machine.ram_total().saturating_add(machine.swap_total()) {
+        return Err(Errno::ENOMEM.into());
+    }
+    Ok(())
+}
+
 /// Creates a memory object of `bytes` zero bytes, all of them allocated now, sealed against any
 /// change of its size. The descriptor is close-on-exec.
 ///
 /// # Errors
 /// What the kernel says; `ENOSPC` or `ENOMEM` when the memory is not there.
 pub fn create_sealed(name: &str, bytes: u64) -> io::Result<OwnedFd> {
+    // On its way to its error the kernel would take the memory of everybody else, and kill for it.
+    check_bytes(bytes)?;
     let plain = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let never_code = plain | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
     let fd = match memfd_create(name, never_code) {
@@ -191,5 +206,17 @@ fn byte_lock(kind: i32, at: u16) -> libc::flock {
         l_start: libc::off_t::from(at),
         l_len: 1,
         l_pid: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_the_machine_has_is_refused_before_it_is_taken() {
+        check_bytes(page_bytes()).unwrap();
+        let error = check_bytes(1 << 60).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOMEM));
     }
 }

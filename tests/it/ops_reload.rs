@@ -186,6 +186,15 @@ fn a_check_says_what_a_start_would_and_binds_nothing() {
         (["--uid", "no-such-user-here"], "--uid no-such-user-here"),
         (["--gid", "no-such-group-here"], "--gid no-such-group-here"),
         (["--ini", "/nowhere/x.ini"], "/nowhere/x.ini"),
+        (["--chdir", "/nowhere"], "--chdir /nowhere: No such file"),
+        (["--logto", "/nowhere/log"], "--logto /nowhere/log: No such"),
+        (["--daemonize", "/"], "--daemonize /: is a directory"),
+        (["--pidfile", "/nowhere/p"], "--pidfile /nowhere/p: No such"),
+        (["--master-fifo", "/nowhere/f"], "--master-fifo /nowhere/f"),
+        (["--socket", "/nowhere/s"], "--socket /nowhere/s: No such"),
+        (["--stats", "/dev/null/s"], "--stats /dev/null/s"),
+        (["--sharedarea", "file=/nowhere/a,size=4096"], "/nowhere/a"),
+        (["--sharedarea", "size=1000000000000000"], "allocate memory"),
     ] {
         let (code, text) = check(&options);
         assert_eq!(code, Some(1));

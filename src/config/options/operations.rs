@@ -257,6 +257,19 @@ pub(super) const PLACE: &[OptionSpec] = &[
         },
     },
     OptionSpec {
+        name: "master",
+        aliases: NONE,
+        short: Some('M'),
+        takes: Takes::Flag,
+        default: "true",
+        group: Group::Instance,
+        help: "accepted for uWSGI's sake: there is a master with and without it",
+        set: |_, text| match switch(text)? {
+            true => Ok(()),
+            false => Err(Refused::new("true: there always is a master")),
+        },
+    },
+    OptionSpec {
         name: "die-on-term",
         aliases: NONE,
         short: None,

@@ -10,7 +10,7 @@ use crate::config::{Address, Invocation, Orphans, parse, read_files, resolve};
 fn what_is_operated_lands_in_its_field_too() {
     let words = "--socket :1 --check --settle 0.5 --worker-reload-mercy 90 --harakiri 7 --max-worker-lifetime 60 --reload-on-rss 512 \
         --cpu-affinity 1 --orphans exit --master-fifo /run/f --touch-reload /run/t --pidfile /run/p \
-        --daemonize /run/d --logto /run/l --vacuum --uid www-data --gid adm --chdir / --umask 027 --die-on-term";
+        --daemonize /run/d --logto /run/l --vacuum --uid www-data --gid adm --chdir / --umask 027 --master --die-on-term";
     let words: Vec<&str> = words.split_whitespace().collect();
     let operations = config(&words).unwrap().operations;
     let path = |text: &str| Some(PathBuf::from(text));
@@ -36,6 +36,18 @@ fn what_is_operated_lands_in_its_field_too() {
     assert_eq!(
         (operations.chdir, operations.umask),
         (path("/"), Some(0o27))
+    );
+}
+
+#[test]
+fn there_always_is_a_master() {
+    for words in [&["-s", ":1", "-M"][..], &["-s", ":1", "--master=true"]] {
+        config(words).unwrap();
+    }
+    let error = config(&["-s", ":1", "--master=false"]).unwrap_err();
+    assert!(
+        error.to_string().contains("there always is a master"),
+        "{error}"
     );
 }
 
@@ -70,7 +82,7 @@ fn relative_paths_begin_in_the_folder_of_chdir_or_where_the_server_was_started()
 fn a_file_says_what_the_command_line_says() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("server.ini");
-    let text = "[uwsgi]\n; a comment\nsocket = :7\nprocesses = 3\n";
+    let text = "[uwsgi]\n; a comment\nmaster = true\nsocket = :7\nprocesses = 3\n";
     std::fs::write(&file, text).unwrap();
     let words = ["--ini", file.to_str().unwrap(), "--processes", "2"];
     let environment = environment();

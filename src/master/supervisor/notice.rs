@@ -130,6 +130,8 @@ pub enum Notice {
     ProbeOverdue {
         /// What for.
         change: Change,
+        /// How long it had.
+        timeout_ms: u64,
     },
     /// Nobody can be replaced before somebody who is leaving has left.
     ReloadCrowded {
@@ -365,7 +367,7 @@ impl Notice {
             Self::ReloadIgnored { change } => {
                 write!(f, "{change}: ignored, the server is stopping")
             }
-            Self::ProbeOverdue { change } => {
+            Self::ProbeOverdue { change, .. } => {
                 write!(f, "{change}: the check takes too long, ending it")
             }
             Self::ReloadCrowded { change } => {

@@ -218,7 +218,10 @@ impl Supervisor {
         match self.step() {
             Some(Step::Probe { .. }) => {
                 let change = self.change().unwrap_or(Change::Reload);
-                actions.push(Action::Tell(Notice::ProbeOverdue { change }));
+                actions.push(Action::Tell(Notice::ProbeOverdue {
+                    change,
+                    timeout_ms: self.policy.probe_timeout_ms,
+                }));
                 actions.push(Action::EndProbe);
                 // Its end is the answer; this is for a child that cannot even be killed.
                 let until_ms = self.now_ms.saturating_add(self.policy.probe_timeout_ms);

@@ -56,12 +56,24 @@ pub(in crate::sharedarea) struct Body {
 }
 
 impl Body {
-    /// Makes or opens what an area is made of.
-    pub(super) fn create(
+    /// Whether it could be made, and of how many bytes: a file is opened, memory is not taken.
+    pub(super) fn check(
         id: usize,
         source: &AreaSource,
         size: AreaSize,
-    ) -> Result<Self, AreaProblem> {
+    ) -> Result<u64, AreaProblem> {
+        let bytes = Self::bytes_of(source, size)?;
+        match source {
+            AreaSource::Memory => sys_memory::check_bytes(bytes)
+                .map_err(|source| AreaProblem::Memory { bytes, source })?,
+            AreaSource::File { .. } | AreaSource::Descriptor { .. } => {
+                Self::create(id, source, size)?;
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn bytes_of(source: &AreaSource, size: AreaSize) -> Result<u64, AreaProblem> {
         let page_bytes = sys_memory::page_bytes();
         let bytes = match size {
             AreaSize::Pages(pages) => pages.checked_mul(page_bytes),
@@ -70,9 +82,18 @@ impl Body {
                 AreaSource::File { .. } | AreaSource::Descriptor { .. } => Some(bytes),
             },
         };
-        let bytes = bytes
+        bytes
             .filter(|bytes| *bytes > 0 && i64::try_from(*bytes).is_ok())
-            .ok_or(AreaProblem::Size)?;
+            .ok_or(AreaProblem::Size)
+    }
+
+    /// Makes or opens what an area is made of.
+    pub(super) fn create(
+        id: usize,
+        source: &AreaSource,
+        size: AreaSize,
+    ) -> Result<Self, AreaProblem> {
+        let bytes = Self::bytes_of(source, size)?;
         match source {
             AreaSource::Memory => {
                 let memory = |source| AreaProblem::Memory { bytes, source };

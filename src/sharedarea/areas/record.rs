@@ -59,34 +59,34 @@ impl Inner {
 }
 
 impl SharedArea {
+    /// Whether [`Self::make_areas`] could make these. No memory is taken.
+    ///
+    /// # Errors
+    /// Which one cannot be made, and why.
+    pub fn check_areas(specs: &[AreaSpec]) -> Result<(), AreaSpecError> {
+        if specs.len() > AREAS_MAX {
+            return Err(wrong(specs, AREAS_MAX, AreaProblem::TooMany));
+        }
+        for id in 0..specs.len() {
+            check_area(specs, id).map_err(|problem| wrong(specs, id, problem))?;
+        }
+        Ok(())
+    }
+
     /// Makes the areas, numbered in this order. Once, before the first fork.
     ///
     /// # Errors
     /// Which one cannot be made, and why; there are none then.
     pub fn make_areas(&self, specs: &[AreaSpec]) -> Result<(), AreaSpecError> {
-        let fail = |id: usize, problem| AreaSpecError {
-            id,
-            what: specs
-                .get(id)
-                .map(|spec| describe(&spec.source))
-                .unwrap_or_default(),
-            problem,
-        };
+        let fail = |id, problem| wrong(specs, id, problem);
         if self.inner.bodies.get().is_some() {
             return Err(fail(0, AreaProblem::Late));
         }
-        if specs.len() > AREAS_MAX {
-            return Err(fail(AREAS_MAX, AreaProblem::TooMany));
-        }
+        Self::check_areas(specs)?;
         let mut bodies = Vec::with_capacity(specs.len());
         for (id, spec) in specs.iter().enumerate() {
-            check_name(specs, id).map_err(|problem| fail(id, problem))?;
             let body = Body::create(id, &spec.source, spec.size);
-            let body = body.map_err(|problem| fail(id, problem))?;
-            if spec.watch_ms > 0 && body.bytes() <= HEAD_BYTES {
-                return Err(fail(id, AreaProblem::NoRoomForHead(HEAD_BYTES)));
-            }
-            bodies.push(body);
+            bodies.push(body.map_err(|problem| fail(id, problem))?);
         }
         for (id, (spec, body)) in (0..=u8::MAX).zip(specs.iter().zip(&bodies)) {
             self.objects().write_area(id, spec, body);
@@ -269,6 +269,24 @@ impl Objects {
             }
         }
     }
+}
+
+fn wrong(specs: &[AreaSpec], id: usize, problem: AreaProblem) -> AreaSpecError {
+    let spec = specs.get(id);
+    let what = spec.map(|spec| describe(&spec.source)).unwrap_or_default();
+    AreaSpecError { id, what, problem }
+}
+
+fn check_area(specs: &[AreaSpec], id: usize) -> Result<(), AreaProblem> {
+    let Some(spec) = specs.get(id) else {
+        return Ok(());
+    };
+    check_name(specs, id)?;
+    let bytes = Body::check(id, &spec.source, spec.size)?;
+    if spec.watch_ms > 0 && bytes <= HEAD_BYTES {
+        return Err(AreaProblem::NoRoomForHead(HEAD_BYTES));
+    }
+    Ok(())
 }
 
 fn check_name(specs: &[AreaSpec], id: usize) -> Result<(), AreaProblem> {
