@@ -46,8 +46,8 @@ pub fn encode_response(response: &Response<'_>, out: &mut Vec<u8>) {
         .iter()
         .any(|(name, _)| name.eq_ignore_ascii_case("Upgrade"));
     let connection = match (upgrades, keep_alive) {
-        (true, true) => "upgrade, keep-alive",
-        (true, false) => "upgrade, close",
+        (true, true) => "keep-alive, upgrade",
+        (true, false) => "close, upgrade",
         (false, true) => "keep-alive",
         (false, false) => "close",
     };
@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn an_upgrade_that_is_offered_is_named_in_the_one_connection_header() {
         for (keep_alive, line) in [
-            (true, "\r\nConnection: upgrade, keep-alive\r\n"),
-            (false, "\r\nConnection: upgrade, close\r\n"),
+            (true, "\r\nConnection: keep-alive, upgrade\r\n"),
+            (false, "\r\nConnection: close, upgrade\r\n"),
         ] {
             let text = encode(&Response {
                 headers: &[("Upgrade", "websocket")],
