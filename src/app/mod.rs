@@ -200,7 +200,6 @@ pub trait App {
             "this address speaks WebSocket only\n",
         )
         .with("Upgrade", "websocket")
-        .with("Connection", "upgrade")
     }
 
     /// A plain HTTP request has a body. The default does not read it.

@@ -45,6 +45,9 @@ pub(super) enum Problem {
     /// The master went away.
     #[error("the server has ended")]
     Ended,
+    /// The master is there and says nothing.
+    #[error("the server has not answered for {} s; does it hang, or was it stopped by a signal?", ANSWER_WAIT.as_secs())]
+    Silent,
     /// The connection failed.
     #[error("cannot talk to the server: {0}")]
     Talk(io::Error),
@@ -141,6 +144,8 @@ impl Connection {
         match self.stream.write_all(&bytes) {
             // It has refused and left while we were sending; the reason is there to be read.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            // This is how a write that takes too long fails.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Problem::Silent),
             sent => sent.map_err(Problem::Talk),
         }
     }
@@ -189,7 +194,7 @@ impl Connection {
                 }
                 // This is how a read that takes too long fails.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(Problem::Talk(io::ErrorKind::TimedOut.into()));
+                    return Err(Problem::Silent);
                 }
                 Err(error) => return Err(Problem::Talk(error)),
             }

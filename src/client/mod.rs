@@ -104,15 +104,16 @@ fn tail(target: &Target, channel: &str, json: bool) -> Result<(), Problem> {
     connection.ask(&Request::Tail {
         channel: channel.to_owned(),
     })?;
+    let mut next = connection.answer()?;
     loop {
-        let line = match connection.wait_for_answer()? {
-            Answer::Tailing => continue,
+        let line = match next {
+            Answer::Tailing => None,
             Answer::Message {
                 kind,
                 time_us,
                 payload,
-            } => Line::message(channel, kind, time_us, &payload),
-            Answer::Lapped { entries } => Line::Lapped { entries },
+            } => Some(Line::message(channel, kind, time_us, &payload)),
+            Answer::Lapped { entries } => Some(Line::Lapped { entries }),
             other @ (Answer::Published { .. }
             | Answer::Status { .. }
             | Answer::Done { .. }
@@ -122,14 +123,14 @@ fn tail(target: &Target, channel: &str, json: bool) -> Result<(), Problem> {
                 return Err(connect::unexpected(other));
             }
         };
-        if json {
-            print(&format!(
-                "{}\n",
-                serde_json::to_string(&line).map_err(Problem::Json)?
-            ))?;
-        } else {
-            print(&format!("{}\n", line.text()))?;
+        if let Some(line) = line {
+            let text = match json {
+                true => serde_json::to_string(&line).map_err(Problem::Json)?,
+                false => line.text(),
+            };
+            print(&format!("{text}\n"))?;
         }
+        next = connection.wait_for_answer()?;
     }
 }
 

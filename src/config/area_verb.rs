@@ -2,9 +2,10 @@
 //!
 //! It must not know how they are done.
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command};
 
-use super::command::{channel_argument, switch_argument, verb};
+use super::command::{argument_number, channel_argument, switch_argument, verb};
+use super::resolved::ConfigError;
 
 /// The word in front of the verbs.
 pub(super) const AREA: &str = "area";
@@ -98,37 +99,36 @@ pub(super) fn command() -> Command {
 }
 
 fn number(id: &'static str, name: &'static str) -> Arg {
-    Arg::new(id)
-        .value_name(name)
-        .value_parser(value_parser!(u64))
+    Arg::new(id).value_name(name).allow_negative_numbers(true)
 }
 
-pub(super) fn read(name: &str, matches: &ArgMatches) -> AreaVerb {
+pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<AreaVerb, ConfigError> {
     let text = |id: &str| matches.get_one::<String>(id).cloned();
-    let number = |id: &str| matches.get_one::<u64>(id).copied();
+    let number = |verb, names| argument_number(verb, names, matches, 0..=u64::MAX);
     let area = text("area");
-    let position = || number("position").unwrap_or(0);
-    match (name, area) {
+    let position = |verb| Ok(number(verb, ("position", "POS"))?.unwrap_or(0));
+    let bytes = |verb| number(verb, ("length", "LEN"));
+    Ok(match (name, area) {
         ("read", Some(area)) => AreaVerb::Read {
             area,
-            position: position(),
-            bytes: number("length"),
+            position: position("area read")?,
+            bytes: bytes("area read")?,
         },
         ("write", Some(area)) => AreaVerb::Write {
             area,
-            position: position(),
+            position: position("area write")?,
             text: text("text").filter(|text| text != "-"),
         },
         ("send", Some(area)) => AreaVerb::Send {
             area,
             channel: text("channel").unwrap_or_default(),
-            position: position(),
-            bytes: number("length"),
+            position: position("area send")?,
+            bytes: bytes("area send")?,
             binary: matches.get_flag("binary"),
         },
         (_, area) => AreaVerb::Info {
             area,
             json: matches.get_flag("json"),
         },
-    }
+    })
 }

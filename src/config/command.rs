@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -13,7 +14,7 @@ use super::area_verb::{self, AREA, AreaVerb};
 use super::environment::Environment;
 use super::options::{self, Group, OptionSpec, Takes};
 use super::resolved::{ConfigError, PROCESSES_MAX};
-use super::values::Refused;
+use super::values::{self, Refused};
 
 /// Where a setting of the command line came from, in messages.
 const COMMAND_LINE: &str = "command line";
@@ -138,12 +139,13 @@ pub fn parse(
                 return Ok(Invocation::Serve(Settings::default()));
             };
             let target = target(verb, environment).map_err(Usage::BadValue)?;
-            let verb = area_verb::read(name, verb);
+            let verb = area_verb::read(name, verb).map_err(Usage::BadValue)?;
             Ok(Invocation::Verb(Verb::Area(verb), target))
         }
         Some((name, verb)) => {
             let target = target(verb, environment).map_err(Usage::BadValue)?;
-            Ok(Invocation::Verb(read_verb(name, verb), target))
+            let verb = read_verb(name, verb).map_err(Usage::BadValue)?;
+            Ok(Invocation::Verb(verb, target))
         }
         None => Ok(Invocation::Serve(read_settings(&matches))),
     }
@@ -194,7 +196,11 @@ fn argument(option: &'static OptionSpec) -> Arg {
         None => arg,
     };
     match option.takes {
-        Takes::One(value) | Takes::Each(value) => arg.value_name(value).num_args(1),
+        Takes::One(value) | Takes::Each(value) => arg
+            .value_name(value)
+            .num_args(1)
+            // Whether one is allowed is for the option to say.
+            .allow_negative_numbers(true),
         Takes::Flag => arg
             .value_name("true|false")
             .num_args(0..=1)
@@ -249,7 +255,7 @@ fn scale_command() -> Command {
             .value_name("N")
             .help("how many")
             .required(true)
-            .value_parser(clap::value_parser!(u16).range(1..=i64::from(PROCESSES_MAX))),
+            .allow_negative_numbers(true),
     )
 }
 
@@ -300,10 +306,10 @@ fn read_settings(matches: &ArgMatches) -> Settings {
     Settings(settings)
 }
 
-fn read_verb(name: &str, matches: &ArgMatches) -> Verb {
+fn read_verb(name: &str, matches: &ArgMatches) -> Result<Verb, ConfigError> {
     let text = |id: &str| matches.get_one::<String>(id).cloned();
     let channel = || text("channel").unwrap_or_default();
-    match name {
+    Ok(match name {
         "publish" => Verb::Publish {
             channel: channel(),
             text: text("text").filter(|text| text != "-"),
@@ -319,12 +325,35 @@ fn read_verb(name: &str, matches: &ArgMatches) -> Verb {
             fast: matches.get_flag("fast"),
         },
         "scale" => Verb::Scale {
-            processes: matches.get_one::<u16>("workers").copied().unwrap_or(1),
+            processes: argument_number("scale", ("workers", "N"), matches, 1..=PROCESSES_MAX)?
+                .unwrap_or(1),
         },
         _ => Verb::Status {
             json: matches.get_flag("json"),
         },
-    }
+    })
+}
+
+/// A number among a verb's arguments, by its id; the name it has in the help is for messages.
+pub(super) fn argument_number<T>(
+    verb: &'static str,
+    (id, argument): (&str, &'static str),
+    matches: &ArgMatches,
+    range: RangeInclusive<T>,
+) -> Result<Option<T>, ConfigError>
+where
+    T: TryFrom<u64> + PartialOrd + fmt::Display,
+{
+    let text = matches.get_one::<String>(id);
+    text.map(|text| {
+        values::whole(text, range).map_err(|Refused(allowed)| ConfigError::BadArgument {
+            verb,
+            argument,
+            value: text.clone(),
+            allowed,
+        })
+    })
+    .transpose()
 }
 
 fn target(matches: &ArgMatches, environment: &Environment) -> Result<Target, ConfigError> {

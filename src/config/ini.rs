@@ -18,6 +18,8 @@ const ALIKE_MIN: f64 = 0.8;
 
 /// The settings of a file, in its order.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Setting>, ConfigError> {
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut settings = Vec::new();
     let mut inside = false;
     let mut found = false;
@@ -142,6 +144,7 @@ mod tests {
         ];
         let expected = expected.map(|(name, value, at)| (name, value.to_owned(), at.to_owned()));
         assert_eq!(read(text), expected);
+        assert_eq!(read(&format!("\u{feff}{text}")), expected);
         let mount = read("[uwsgi]\nmount = /a=app:echo\ninstance = 100%%\n");
         assert_eq!(mount[0].1, "/a=app:echo");
         assert_eq!(mount[1].1, "100%");

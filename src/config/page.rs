@@ -40,6 +40,8 @@ The same program talks to a running server through its control socket:
 | `master status` | shows workers, areas, channels and counters; `--json` for programs |
 
 The server is found by `--instance NAME`, by `--socket ADDRESS` (or just `:PORT`), or, if only one runs, without either.
+A server that does not answer for 10 s is given up with exit code 5; only `reload`, `upgrade`, `scale` and `stop` wait for as long as what they
+ask for takes, and `tail` for messages.
 
 ## Exit codes
 
@@ -50,7 +52,7 @@ The server is found by `--instance NAME`, by `--socket ADDRESS` (or just `:PORT`
 | 2 | an address cannot be bound |
 | 3 | workers cannot boot |
 | 4 | a fault of the system or of ours |
-| 5 | a verb found no running server, lost it, or was refused |
+| 5 | a verb found no running server, lost it, had no answer from it, or was refused |
 ";
 
 /// The whole page.

@@ -143,6 +143,18 @@ pub enum ConfigError {
         /// What is allowed instead.
         allowed: String,
     },
+    /// The same, for an argument of a verb.
+    #[error("{verb} {argument} {value:?}: allowed is {allowed}")]
+    BadArgument {
+        /// The verb.
+        verb: &'static str,
+        /// The argument, as the help has it.
+        argument: &'static str,
+        /// The text that was given.
+        value: String,
+        /// What is allowed instead.
+        allowed: String,
+    },
     /// An option that must be there is not.
     #[error("no --{option} is given: {hint}")]
     Missing {

@@ -19,6 +19,7 @@ mod letters;
 mod listeners;
 pub mod logging;
 mod message;
+mod neighbour;
 mod notes;
 mod notify;
 mod obey;

@@ -16,6 +16,7 @@ use super::fifo::Fifo;
 use super::instance::{Instance, InstanceError};
 use super::letters::Letters;
 use super::listeners::{self, Bound, Generation, Generations};
+use super::neighbour;
 use super::notify::Notifier;
 use super::outside::Outside;
 use super::place;
@@ -47,6 +48,18 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Another server of this run directory listens there.
+    #[error(
+        "cannot listen on {address}: the address is already in use by instance {instance} (pid {pid})"
+    )]
+    Neighbour {
+        /// Where.
+        address: String,
+        /// Its name.
+        instance: String,
+        /// Its master.
+        pid: u32,
+    },
     /// There is no place in the run directory.
     #[error(transparent)]
     Instance(#[from] InstanceError),
@@ -97,7 +110,9 @@ impl StartError {
     /// The exit code for it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Bind(_) | Self::Instance(InstanceError::Live { .. }) => 2,
+            Self::Bind(_) | Self::Neighbour { .. } | Self::Instance(InstanceError::Live { .. }) => {
+                2
+            }
             Self::Instance(
                 InstanceError::NotPrivate { .. }
                 | InstanceError::PathTooLong { .. }
@@ -126,6 +141,19 @@ impl StartError {
 
 fn system(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::System { doing, source }
+}
+
+/// Says who has the address, if it is one of us.
+fn name_neighbour(error: BindError, config: &Config) -> StartError {
+    let neighbour = error.in_use().and_then(|address| {
+        let status = neighbour::on(address, &config.run_dir)?;
+        Some(StartError::Neighbour {
+            address: address.to_owned(),
+            instance: status.instance,
+            pid: status.pid,
+        })
+    });
+    neighbour.unwrap_or(StartError::Bind(error))
 }
 
 /// What a start begins with.
@@ -203,7 +231,8 @@ impl Start {
         let policy = policy(&config);
         let slots = policy.slots;
         limit_clients(&mut config, usize::from(slots))?;
-        let listeners = listeners::bind(&config, &activated)?;
+        let listeners =
+            listeners::bind(&config, &activated).map_err(|error| name_neighbour(error, &config))?;
         let stats = StatsServer::bind(&config)?;
         let name = match (&config.instance, listeners.first()) {
             (Some(name), _) => name.clone(),

@@ -39,6 +39,14 @@ pub struct BindError {
     source: Option<io::Error>,
 }
 
+impl BindError {
+    /// The address, if somebody else listens there.
+    #[must_use]
+    pub fn in_use(&self) -> Option<&str> {
+        matches!(self.problem, Problem::InUse).then_some(&self.address)
+    }
+}
+
 #[derive(Debug)]
 enum Problem {
     InUse,

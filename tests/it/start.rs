@@ -54,6 +54,26 @@ fn a_taken_port_ends_the_start_with_2_and_names_the_address() {
 }
 
 #[test]
+fn a_server_that_is_started_twice_is_told_which_one_is_there() {
+    let folder = server::folder();
+    let path = folder.path().join("a.sock");
+    let path = path.to_str().unwrap();
+    let server = Server::start(MASTER, &["--socket", path]);
+    let port = format!(":{}", server.address().port());
+    let there = format!("in use by instance {INSTANCE} (pid {})", server.pid());
+    for address in [&server.address().to_string(), &port, path] {
+        let options = ["--socket", address, "--instance", "second"];
+        let (code, text) = refused_in(server.folder(), &options);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(&there), "{text}");
+    }
+    // Who looks elsewhere knows less.
+    let (code, text) = refused(&["--socket", path]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("in use by another program"), "{text}");
+}
+
+#[test]
 fn an_address_of_another_machine_ends_the_start_with_2() {
     is_refused(&["--socket", "192.0.2.1:0"], 2, &["192.0.2.1:0"]);
 }

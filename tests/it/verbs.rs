@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use nix::sys::signal::Signal;
+
 use crate::peer::{Event, Peer};
 use crate::server::{self, Server, said, succeeded};
 use crate::{MASTER, PATIENCE};
@@ -140,6 +142,30 @@ fn a_channel_name_that_is_none_is_refused() {
             assert_eq!(output.status.code(), Some(5), "{name:?}");
             assert!(said(&output).contains("a channel"), "{}", said(&output));
         }
+    }
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up() {
+    let server = Server::start(MASTER, &[]);
+    server.signal(Signal::SIGSTOP);
+    let verbs = [
+        &["status"][..],
+        &["publish", "news", "x"],
+        &["tail", "news"],
+        &["area", "read", "0"],
+    ];
+    let asked = verbs.map(|words| {
+        let mut verb = server.verb(words);
+        verb.stdout(Stdio::null()).stderr(Stdio::piped());
+        verb.spawn().expect("the built master starts")
+    });
+    let told = asked.map(|verb| verb.wait_with_output().expect("our own child"));
+    server.signal(Signal::SIGCONT);
+    for output in told {
+        assert_eq!(output.status.code(), Some(5));
+        let said = said(&output);
+        assert!(said.contains("has not answered for 10 s"), "{said}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the whole way from arguments to plain data.
 
 mod operated;
+mod verbs;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -416,50 +417,6 @@ fn every_value_lands_in_its_field() {
     assert_eq!(config.channels_max, 512);
     assert_eq!(config.log_level, Some(log::LevelFilter::Warn));
     assert_eq!(config.channel_rules[0].policy.slow, Slow::Gap);
-}
-
-#[test]
-fn the_verbs_about_areas_are_understood() {
-    let verb = |words: &[&str]| match invoke(&[&["area"], words].concat()) {
-        Ok(Invocation::Verb(Verb::Area(verb), target)) => (verb, target.instance),
-        other => panic!("{other:?}"),
-    };
-    let read = AreaVerb::Read {
-        area: "frames".into(),
-        position: 0,
-        bytes: None,
-    };
-    assert_eq!(verb(&["read", "frames"]), (read, None));
-    let write = AreaVerb::Write {
-        area: "0".into(),
-        position: 64,
-        text: Some("-x".into()),
-    };
-    let words = ["write", "--instance", "a", "0", "64", "-x"];
-    assert_eq!(verb(&words), (write, Some("a".into())));
-    let send = AreaVerb::Send {
-        area: "0".into(),
-        channel: "news".into(),
-        position: 1,
-        bytes: Some(2),
-        binary: true,
-    };
-    assert_eq!(
-        verb(&["send", "0", "news", "1", "2", "--binary"]),
-        (send, None)
-    );
-    let info = AreaVerb::Info {
-        area: None,
-        json: true,
-    };
-    assert_eq!(verb(&["info", "--json"]), (info, None));
-    for words in [
-        &["area", "read"][..],
-        &["area", "write", "0"],
-        &["area", "read", "0", "x"],
-    ] {
-        wrong(words);
-    }
 }
 
 #[test]

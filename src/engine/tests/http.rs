@@ -132,11 +132,9 @@ fn a_mount_chooses_the_app() {
             app: "echo".to_owned(),
         }];
     });
-    assert!(
-        answer(&mut rig, "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
-            .text()
-            .starts_with("HTTP/1.1 426")
-    );
+    let text = answer(&mut rig, "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n").text();
+    assert!(text.starts_with("HTTP/1.1 426"), "{text}");
+    assert_eq!(text.matches("\r\nConnection: ").count(), 1, "{text}");
     assert!(
         answer(&mut rig, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             .text()

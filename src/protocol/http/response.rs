@@ -22,7 +22,8 @@ pub struct Response<'a> {
 /// Appends `response` to `out`.
 ///
 /// `Content-Length` is always written, except where the status forbids a body. `Connection` is always named, because an HTTP/1.0
-/// client closes unless told `keep-alive` and an HTTP/1.1 client keeps unless told `close`. There is no `Date`: this layer
+/// client closes unless told `keep-alive` and an HTTP/1.1 client keeps unless told `close`; it names `upgrade`
+/// as well beside an `Upgrade` (RFC 9110 section 7.8). There is no `Date`: this layer
 /// has no clock. Control characters in header values become spaces, so no value can start another header.
 pub fn encode_response(response: &Response<'_>, out: &mut Vec<u8>) {
     let Response {
@@ -41,11 +42,16 @@ pub fn encode_response(response: &Response<'_>, out: &mut Vec<u8>) {
         // Writing to a vector cannot fail.
         let _written = write!(out, "Content-Length: {}\r\n", body.len());
     }
-    write_header(
-        "Connection",
-        if keep_alive { "keep-alive" } else { "close" },
-        out,
-    );
+    let upgrades = headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("Upgrade"));
+    let connection = match (upgrades, keep_alive) {
+        (true, true) => "upgrade, keep-alive",
+        (true, false) => "upgrade, close",
+        (false, true) => "keep-alive",
+        (false, false) => "close",
+    };
+    write_header("Connection", connection, out);
     out.extend_from_slice(b"\r\n");
     if !head_only && !status.is_bodiless() {
         out.extend_from_slice(body);
@@ -101,6 +107,22 @@ mod tests {
             }),
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn an_upgrade_that_is_offered_is_named_in_the_one_connection_header() {
+        for (keep_alive, line) in [
+            (true, "\r\nConnection: upgrade, keep-alive\r\n"),
+            (false, "\r\nConnection: upgrade, close\r\n"),
+        ] {
+            let text = encode(&Response {
+                headers: &[("Upgrade", "websocket")],
+                keep_alive,
+                ..PAGE
+            });
+            assert!(text.contains(line), "{text}");
+            assert_eq!(text.matches("Connection").count(), 1, "{text}");
+        }
     }
 
     #[test]
