@@ -117,6 +117,17 @@ impl Bench {
         self.settle();
     }
 
+    /// The request of somebody new is refused, in these words among others.
+    fn refuses(&mut self, request: &Request, words: &str) {
+        let mut peer = self.connect();
+        self.ask(&mut peer, request);
+        let answer = peer.answers().remove(0);
+        let Answer::Refused { reason } = &answer else {
+            panic!("{answer:?}");
+        };
+        assert!(reason.contains(words), "{reason}");
+    }
+
     fn publish(&mut self, text: &str) -> Answer {
         let mut peer = self.connect();
         self.ask(&mut peer, &publication("news", text));
@@ -212,13 +223,7 @@ fn what_cannot_be_published_is_refused_in_words() {
             "needs a name",
         ),
     ] {
-        let mut peer = bench.connect();
-        bench.ask(&mut peer, &request);
-        let answer = peer.answers().remove(0);
-        let Answer::Refused { reason } = &answer else {
-            panic!("{answer:?}");
-        };
-        assert!(reason.contains(words), "{reason}");
+        bench.refuses(&request, words);
     }
     assert_eq!(bench.area.head(), 0);
 }
@@ -449,13 +454,7 @@ fn what_lies_outside_of_an_area_is_refused_in_words() {
         (read_area("1", 0, None), "no such area"),
         (read_area("", 0, None), "no such area"),
     ] {
-        let mut peer = bench.connect();
-        bench.ask(&mut peer, &request);
-        let answer = peer.answers().remove(0);
-        let Answer::Refused { reason } = &answer else {
-            panic!("{answer:?}");
-        };
-        assert!(reason.contains(words), "{reason}");
+        bench.refuses(&request, words);
     }
     assert_eq!(bench.area.head(), 0);
 }

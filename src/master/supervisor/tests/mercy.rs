@@ -158,8 +158,8 @@ fn a_stop_gives_a_leftover_no_more_time_than_it_had() {
     assert!(bench.later(100).contains(&Action::Kill { slot: 1, pid }));
 }
 
-#[test]
-fn a_second_reload_leaves_leftovers_alone_and_waits_for_a_slot_if_it_must() {
+/// A second reload that waits: leftovers of the first and of itself have all slots.
+fn crowded() -> Bench {
     let mut bench = Bench::merciful(2, 5);
     for (old, new) in [(1, 3), (2, 4)] {
         if old == 1 {
@@ -176,6 +176,12 @@ fn a_second_reload_leaves_leftovers_alone_and_waits_for_a_slot_if_it_must() {
         [Action::Tell(Notice::ReloadCrowded { change })],
         "all slots are taken"
     );
+    bench
+}
+
+#[test]
+fn a_second_reload_leaves_leftovers_alone_and_waits_for_a_slot_if_it_must() {
+    let mut bench = crowded();
     assert_eq!(forks(&bench.exit(2, Exit::Code(0))), [(2, 3)]);
     bench.pass_on(4, 2);
     let (generation, leftovers) = done(&bench.later(1_000)).expect("it is done");
@@ -301,21 +307,7 @@ fn what_is_left_behind_is_said() {
 
 #[test]
 fn a_crowded_change_that_has_failed_ends() {
-    let mut bench = Bench::merciful(2, 5);
-    for (old, new) in [(1, 3), (2, 4)] {
-        if old == 1 {
-            bench.reload_with_mercy();
-        }
-        bench.pass_on(old, new);
-        bench.later(1_000);
-    }
-    assert_eq!(forks(&bench.reload_with_mercy()), [(5, 3)]);
-    bench.pass_on(3, 5);
-    let change = RELOAD;
-    assert_eq!(
-        bench.later(1_000),
-        [Action::Tell(Notice::ReloadCrowded { change })]
-    );
+    let mut bench = crowded();
     bench.exit(5, CRASH);
     assert_eq!(bench.supervisor.phase_name(), "running");
 }
